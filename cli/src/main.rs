@@ -1,0 +1,2 @@
+//! The `posada` command.
+fn main() {}

@@ -1,0 +1,89 @@
+//! Everything a provider needs to know to make and run one machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MachineId, MachineName, Network, SyncedFolder};
+
+/// One machine, completely described: no defaults are left open and no paths are relative.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MachineSpec {
+    /// Identity on this host.
+    pub id: MachineId,
+    /// Name in the Vmfile.
+    pub name: MachineName,
+    /// Host name the machine gives itself.
+    pub hostname: String,
+    /// Virtual or permitted CPUs; `None` means all of the host's (containers) or one (KVM).
+    pub cpus: Option<u32>,
+    /// Memory, bytes; `None` means unlimited (containers) or the provider's default.
+    pub memory: Option<u64>,
+    /// Size of the root disk, bytes; `None` keeps the box's.
+    pub disk: Option<u64>,
+    /// Most processes and threads; `None` means the provider's default.
+    pub pids: Option<u64>,
+    /// The read-only layers of the root file system, lowest (the box) first. The machine's writable top
+    /// lies above them and belongs to the provider.
+    pub layers: Vec<Layer>,
+    /// Who may log in, and how the machine proves that it is itself.
+    pub access: GuestAccess,
+    /// Host folders seen inside, in mount order.
+    pub folders: Vec<SyncedFolder>,
+    /// Networks besides the management network.
+    pub networks: Vec<Network>,
+    /// Environment of login sessions.
+    pub env: BTreeMap<String, String>,
+    /// How long a graceful stop may take before it is forced.
+    #[serde(with = "seconds")]
+    pub graceful_timeout: Duration,
+}
+
+/// One read-only layer of a machine's root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Layer {
+    /// An unpacked tree whose owners are those of the host's id map.
+    Tree {
+        /// Absolute path of the tree's root.
+        path: PathBuf,
+    },
+}
+
+/// Who may log in over SSH, and the machine's own key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestAccess {
+    /// The login user; it exists in the box.
+    pub user: String,
+    /// Public key the user may log in with, in OpenSSH's one-line form.
+    pub authorized_key: String,
+    /// The machine's private ed25519 host key, in OpenSSH's PEM form.
+    pub host_key: String,
+    /// Its public half, in OpenSSH's one-line form.
+    pub host_key_public: String,
+}
+
+impl std::fmt::Debug for GuestAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestAccess")
+            .field("user", &self.user)
+            .field("host_key_public", &self.host_key_public)
+            .finish_non_exhaustive()
+    }
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Duration, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_f64(value.as_secs_f64())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(input)?).map_err(serde::de::Error::custom)
+    }
+}
