@@ -1,1 +1,6 @@
-//! (being built)
+//! The network of a machine, for every backend: taps and their configuration, user-mode NAT, port forwards and
+//! private networks. Nothing in here needs root; what must happen inside a machine's network namespace is kept
+//! synchronous, so that a single-threaded process can do it.
+
+pub mod link;
+pub mod tap;
