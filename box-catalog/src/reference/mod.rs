@@ -1,0 +1,14 @@
+//! Names and versions of boxes.
+
+mod box_ref;
+mod requirement;
+mod version;
+
+pub use box_ref::BoxRef;
+pub use requirement::VersionReq;
+pub use version::Version;
+
+/// A text that names no box, or is no version or version requirement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidRef(pub String);
