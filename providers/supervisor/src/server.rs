@@ -1,0 +1,276 @@
+//! Answers on the control socket.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use posada_provider_api::{MachineState, Protocol, ProviderError, Stopped};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::console::ConsoleHub;
+use crate::fdpass::{self, LineReader};
+use crate::machine::{Guest, Machine, Notice, Stage};
+use crate::protocol::{Answer, Envelope, Reply, Request, VERSION, to_line};
+
+/// How long the kernel is given to end a machine that was killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long conversations are given to end once the machine has.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Answers for one machine.
+pub struct Server {
+    machine: Arc<Machine>,
+    console: OnceLock<ConsoleHub>,
+    /// How many conversations are under way.
+    conversations: watch::Sender<usize>,
+}
+
+impl Server {
+    /// Serves `machine` on `listener`, in the background.
+    #[must_use]
+    pub fn start(machine: Arc<Machine>, listener: UnixListener) -> Arc<Self> {
+        let server = Arc::new(Self { machine, console: OnceLock::new(), conversations: watch::Sender::new(0) });
+        let accepting = server.clone();
+        tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        accepting.conversations.send_modify(|count| *count += 1);
+                        drop(tokio::spawn(accepting.clone().converse(stream)));
+                    }
+                    // Out of descriptors: wait for a conversation to end rather than spin.
+                    Err(_) => drop(accepting.conversations.subscribe().changed().await),
+                }
+            }
+        });
+        server
+    }
+
+    /// Returns when every client has its answer.
+    pub async fn finish(&self) {
+        let mut conversations = self.conversations.subscribe();
+        let _ = timeout(LAST_WORDS, conversations.wait_for(|count| *count == 0)).await;
+    }
+
+    /// Gives the server the console it lends out. Only the first one counts; a rebooted machine keeps its hub.
+    pub fn set_console(&self, hub: ConsoleHub) {
+        let _ = self.console.set(hub);
+    }
+
+    async fn converse(self: Arc<Self>, stream: UnixStream) {
+        // A client that goes away in mid-conversation has nobody to tell.
+        let _ = self.answer(stream).await;
+        self.conversations.send_modify(|count| *count -= 1);
+    }
+
+    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
+        let Some(line) = LineReader::new().line(&stream).await? else { return Ok(()) };
+        let request = match serde_json::from_slice::<Envelope>(&line) {
+            Ok(envelope) if envelope.version == VERSION => envelope.request,
+            Ok(envelope) => {
+                let what = format!(
+                    "this machine was started by another version of posada (control protocol {VERSION}, asked in {}); halt it with that version, or end process {}",
+                    envelope.version,
+                    std::process::id()
+                );
+                return reply(&stream, &Reply::Failed(ProviderError::Internal { what }.into())).await;
+            }
+            Err(error) => {
+                let what = format!("a request that is none: {error}");
+                return reply(&stream, &Reply::Failed(ProviderError::Internal { what }.into())).await;
+            }
+        };
+        let result = match request {
+            Request::Watch => self.watch(&stream).await?.map(|()| (Answer::default(), None)),
+            Request::Status => Ok((Answer { status: Some(self.machine.status()), ..Answer::default() }, None)),
+            Request::Stop { patience_ms } => {
+                let stopped = self.stop(Duration::from_millis(patience_ms)).await;
+                stopped.map(|stopped| (Answer { stopped: Some(stopped), ..Answer::default() }, None))
+            }
+            Request::Suspend => self.suspend().map(|()| (Answer::default(), None)),
+            Request::Resume => self.resume().map(|()| (Answer::default(), None)),
+            Request::Connect { port, patience_ms } => self
+                .connect(&stream, port, Duration::from_millis(patience_ms))
+                .await?
+                .map(|fd| (Answer::default(), Some(fd))),
+            Request::Console => self.attach().map(|fd| (Answer::default(), Some(fd))),
+        };
+        match result {
+            Ok((answer, fd)) => fdpass::send(&stream, &to_line(&Reply::Done(answer))?, fd.as_ref()).await,
+            Err(error) => reply(&stream, &Reply::Failed(error.into())).await,
+        }
+    }
+
+    async fn watch(&self, stream: &UnixStream) -> io::Result<Result<(), ProviderError>> {
+        let (past, mut notices) = self.machine.notices();
+        for notice in past {
+            reply(stream, &notice.into()).await?;
+        }
+        let mut stages = self.machine.stages();
+        let started = async {
+            let stage = stages.wait_for(|stage| !matches!(stage, Stage::Starting)).await;
+            match stage.map_err(io::Error::other)?.clone() {
+                Stage::Ended(Some(failure)) => io::Result::Ok(Err(ProviderError::from(failure))),
+                Stage::Ended(None) => Ok(Err(self.machine.error("the machine was stopped while it started"))),
+                _ => Ok(Ok(())),
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            result = started => result?,
+            error = relay(stream, &mut notices) => return Err(error),
+        };
+        while let Ok(notice) = notices.try_recv() {
+            reply(stream, &notice.into()).await?;
+        }
+        Ok(result)
+    }
+
+    async fn stop(&self, patience: Duration) -> Result<Stopped, ProviderError> {
+        let began = Instant::now();
+        let mut stages = self.machine.stages();
+        // One that is still starting is stopped as soon as there is something to stop.
+        let _ = stages.wait_for(|stage| !matches!(stage, Stage::Starting)).await;
+        let stage = self.machine.stage();
+        let guest = match stage {
+            Stage::Running(guest) => guest,
+            Stage::Suspended(guest) => {
+                guest.resume()?;
+                guest
+            }
+            Stage::Starting | Stage::Ended(_) => return Ok(stopped(began, false)),
+        };
+        let mut ended = async |limit| timeout(limit, stages.wait_for(|s| matches!(s, Stage::Ended(_)))).await.is_ok();
+        if !patience.is_zero() && guest.ask_to_stop().is_ok() && ended(patience).await {
+            return Ok(stopped(began, false));
+        }
+        guest.kill().map_err(|error| self.machine.error(format!("the machine cannot be killed: {error}")))?;
+        if ended(KILL_PATIENCE).await {
+            Ok(stopped(began, true))
+        } else {
+            Err(self.machine.error("the machine was killed and still has not ended"))
+        }
+    }
+
+    fn suspend(&self) -> Result<(), ProviderError> {
+        match self.machine.stage() {
+            Stage::Running(guest) => {
+                guest.suspend()?;
+                self.machine.enter(Stage::Suspended(guest));
+                Ok(())
+            }
+            Stage::Suspended(_) => Ok(()),
+            _ => Err(self.not_running()),
+        }
+    }
+
+    fn resume(&self) -> Result<(), ProviderError> {
+        match self.machine.stage() {
+            Stage::Suspended(guest) => {
+                guest.resume()?;
+                self.machine.enter(Stage::Running(guest));
+                Ok(())
+            }
+            Stage::Running(_) => Ok(()),
+            _ => Err(self.not_running()),
+        }
+    }
+
+    fn attach(&self) -> Result<OwnedFd, ProviderError> {
+        let hub = self.console.get().ok_or_else(|| self.not_running())?;
+        hub.attach().map_err(|error| ProviderError::Internal { what: format!("attach the console: {error}") })
+    }
+
+    async fn connect(
+        &self,
+        stream: &UnixStream,
+        port: u16,
+        patience: Duration,
+    ) -> io::Result<Result<OwnedFd, ProviderError>> {
+        let (_, mut notices) = self.machine.notices();
+        tokio::select! {
+            biased;
+            result = self.dial(port, patience) => Ok(result),
+            error = relay(stream, &mut notices) => Err(error),
+        }
+    }
+
+    /// Dials each time something stirs, until something listens.
+    async fn dial(&self, port: u16, patience: Duration) -> Result<OwnedFd, ProviderError> {
+        let deadline = Instant::now() + patience;
+        let mut stirs = self.machine.stirs();
+        let mut tried = 0;
+        loop {
+            stirs.mark_unchanged();
+            let guest: Arc<dyn Guest> = match self.machine.stage() {
+                Stage::Running(guest) => guest,
+                Stage::Suspended(_) => {
+                    return Err(ProviderError::State { is: MachineState::Suspended, must: "running" });
+                }
+                Stage::Ended(Some(failure)) => return Err(failure.into()),
+                Stage::Ended(None) => return Err(self.not_running()),
+                Stage::Starting => {
+                    if timeout_at(deadline, stirs.changed()).await.is_err() {
+                        return Err(self.machine.error(format!("the machine did not start within {patience:?}")));
+                    }
+                    continue;
+                }
+            };
+            let refused = match timeout_at(deadline, guest.dial(Protocol::Tcp, port)).await {
+                Ok(Ok(fd)) => return Ok(fd),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            tried += 1;
+            if timeout_at(deadline, stirs.changed()).await.is_err() {
+                return Err(self.machine.error(format!(
+                    "nothing listens on port {port} of the machine after {patience:?} ({tried} tries, the last: {refused})"
+                )));
+            }
+        }
+    }
+
+    fn not_running(&self) -> ProviderError {
+        ProviderError::State { is: self.machine.status().state, must: "running" }
+    }
+}
+
+impl From<Notice> for Reply {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Phase(text) => Self::Phase { text },
+            Notice::Warning(text) => Self::Warning { text },
+            Notice::Console(line) => Self::Console { line },
+        }
+    }
+}
+
+async fn reply(stream: &UnixStream, reply: &Reply) -> io::Result<()> {
+    fdpass::send(stream, &to_line(reply)?, None).await
+}
+
+/// Passes notices on until the client is gone.
+async fn relay(stream: &UnixStream, notices: &mut broadcast::Receiver<Notice>) -> io::Error {
+    loop {
+        let gone = tokio::select! {
+            notice = notices.recv() => match notice {
+                Ok(notice) => reply(stream, &notice.into()).await.err(),
+                Err(broadcast::error::RecvError::Lagged(_)) => None,
+                Err(broadcast::error::RecvError::Closed) => Some(io::ErrorKind::BrokenPipe.into()),
+            },
+            // The client has said all it had to say: readable now means that it is gone.
+            _ = stream.readable() => Some(io::ErrorKind::BrokenPipe.into()),
+        };
+        if let Some(error) = gone {
+            return error;
+        }
+    }
+}
+
+fn stopped(began: Instant, forced: bool) -> Stopped {
+    Stopped { forced, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
+}
