@@ -1,0 +1,56 @@
+# The tasks of the project. `make demo` and `make test` install what they need (scripts/packages.txt) and are
+# quick when nothing is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build release demo demo-clean test lint fmt doc deny bench
+
+POSADA_DEBUG   := $(CURDIR)/target/debug/posada
+POSADA_RELEASE := $(CURDIR)/target/release/posada
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install the Debian packages that building, running and testing ask for
+	@scripts/packages.sh build run test
+
+build: ## build the debug binary, target/debug/posada
+	@scripts/packages.sh build
+	@cargo build --locked --package posada
+
+release: ## build the release binary, target/release/posada
+	@scripts/packages.sh build
+	@cargo build --locked --package posada --release
+
+demo: ## bring up examples/web and show its page
+	@scripts/packages.sh build run
+	@cargo build --locked --package posada --release
+	@POSADA=$(POSADA_RELEASE) examples/web/demo.sh
+
+demo-clean: ## destroy the demo's machine; boxes stay
+	@cd examples/web && $(POSADA_RELEASE) destroy --force
+
+test: ## run every test: unit tests first, then real machines (needs root or sudo)
+	@scripts/packages.sh build run test
+	@scripts/cargo-tools.sh nextest
+	@scripts/test.sh
+
+lint: ## rustfmt and clippy, as CI runs them
+	@cargo fmt --all --check
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+fmt: ## format the Rust code
+	@cargo fmt --all
+
+doc: ## the code's documentation; warnings are errors
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+deny: ## licences, sources, bans and advisories of what is depended on
+	@scripts/cargo-tools.sh deny
+	@scripts/deny.sh
+
+bench: ## measure posada beside lxc, systemd-nspawn and vagrant-lxc (root; tests/benches/RESULTS.md)
+	@scripts/packages.sh build run bench
+	@cargo build --locked --package posada --release
+	@POSADA=$(POSADA_RELEASE) tests/benches/start.sh
