@@ -2,5 +2,8 @@
 //! private networks. Nothing in here needs root; what must happen inside a machine's network namespace is kept
 //! synchronous, so that a single-threaded process can do it.
 
+pub mod forward;
+pub mod holder;
 pub mod link;
 pub mod tap;
+mod watch;
