@@ -1,10 +1,13 @@
 """The peers that Posada is measured beside: each makes, starts, stops and removes one machine from the same
 Debian root file system, in the way its own documentation tells, on a host that need not run systemd."""
 
+import ctypes
 import os
 import pathlib
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import textwrap
 
@@ -27,6 +30,29 @@ def ip_batch(*lines):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         raise RuntimeError(f"ip -batch: {done.stdout}")
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
+CLONE_NEWIPC, CLONE_NEWPID = 0x08000000, 0x20000000
+MS_RDONLY, MS_REC, MS_PRIVATE, MNT_DETACH = 1, 0x4000, 0x40000, 2
+SYS_PIVOT_ROOT = 155 if os.uname().machine == "x86_64" else 41
+
+
+def system(call, *arguments):
+    """One system call of libc's; a failure raises."""
+    if call == "pivot_root":
+        done = LIBC.syscall(SYS_PIVOT_ROOT, *arguments)
+    else:
+        done = getattr(LIBC, call)(*arguments)
+    if done != 0:
+        raise OSError(ctypes.get_errno(), f"{call}: {os.strerror(ctypes.get_errno())}")
+
+
+def mount(source, target, kind, flags=0, options=None):
+    """mount(2)."""
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
+    system("mount", *encoded, ctypes.c_ulong(flags), None if options is None else os.fsencode(options))
 
 
 def cgroup2():
@@ -99,25 +125,6 @@ class Floor(Peer):
     """Bare namespaces and the box's systemd as PID 1: what nothing with this box can beat."""
 
     name = "floor"
-    script = textwrap.dedent("""\
-        set -e
-        mount -t overlay overlay -o lowerdir=$1,upperdir=$2/upper,workdir=$2/work $2/merged
-        cd $2/merged
-        mount -t proc proc proc
-        mount -t sysfs -o ro sysfs sys
-        mount -t cgroup2 cgroup2 sys/fs/cgroup
-        mount -t tmpfs -o mode=755 tmpfs dev
-        for n in null zero full random urandom tty; do cp -a /dev/$n dev/$n; done
-        mkdir dev/pts dev/shm
-        mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts dev/pts
-        ln -s pts/ptmx dev/ptmx
-        mount -t tmpfs -o mode=1777 tmpfs dev/shm
-        mount -t tmpfs -o mode=755 tmpfs run
-        pivot_root . mnt
-        umount -l /mnt
-        hostname floor
-        exec env -i container=bench TERM=dumb /sbin/init </dev/null >/dev/null 2>&1
-        """)
 
     def create(self):
         for part in ("upper", "work", "merged"):
@@ -129,20 +136,61 @@ class Floor(Peer):
         self.group = cgroup2() / "pbench-floor"
         self.group.mkdir(exist_ok=True)
         self.net.add()
+        self.keeper = os.fork()
+        if self.keeper == 0:
+            try:
+                self._keep()
+            finally:
+                os._exit(70)
 
-        def join():
-            (self.group / "cgroup.procs").write_text(str(os.getpid()))
+    def _keep(self):
+        """The parent of PID 1, in a process of its own: no shell, no tool, only the system calls it takes."""
+        (self.group / "cgroup.procs").write_text(str(os.getpid()))
+        with open(f"/run/netns/{self.net.name}") as netns:
+            system("setns", netns.fileno(), 0)
+        system("unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
+        init = os.fork()
+        if init == 0:
+            try:
+                self._become_init()
+            finally:
+                os._exit(70)
+        (self.work / "init").write_text(str(init))
+        os.waitpid(init, 0)
+        os._exit(0)
 
-        self.process = subprocess.Popen(
-            ["ip", "netns", "exec", self.net.name, "unshare", "--mount", "--propagation", "private", "--pid",
-             "--fork", "--kill-child", "--uts", "--ipc", "--cgroup", "sh", "-c", self.script, "sh",
-             str(self.rootfs), str(self.work)],
-            preexec_fn=join, stdin=subprocess.DEVNULL)
+    def _become_init(self):
+        root = self.work / "merged"
+        mount("none", "/", None, MS_REC | MS_PRIVATE)
+        mount("overlay", root, "overlay", 0,
+              f"lowerdir={self.rootfs},upperdir={self.work}/upper,workdir={self.work}/work")
+        os.chdir(root)
+        mount("proc", "proc", "proc")
+        mount("sysfs", "sys", "sysfs", MS_RDONLY)
+        mount("cgroup2", "sys/fs/cgroup", "cgroup2")
+        mount("tmpfs", "dev", "tmpfs", 0, "mode=755")
+        os.umask(0)
+        for name in ("null", "zero", "full", "random", "urandom", "tty"):
+            os.mknod(f"dev/{name}", 0o666 | stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev)
+        os.mkdir("dev/pts")
+        os.mkdir("dev/shm")
+        mount("devpts", "dev/pts", "devpts", 0, "newinstance,ptmxmode=666,mode=620,gid=5")
+        os.symlink("pts/ptmx", "dev/ptmx")
+        mount("tmpfs", "dev/shm", "tmpfs", 0, "mode=1777")
+        mount("tmpfs", "run", "tmpfs", 0, "mode=755")
+        system("pivot_root", b".", b"mnt")
+        system("umount2", b"/mnt", MNT_DETACH)
+        os.umask(0o022)
+        socket.sethostname("floor")
+        null = os.open("/dev/null", os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.setsid()
+        os.execve("/sbin/init", ["/sbin/init"], {"container": "bench", "TERM": "dumb"})
 
     def stop(self):
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGRTMIN + 3)
-        self.process.wait()
+        os.kill(int((self.work / "init").read_text()), signal.SIGRTMIN + 3)
+        os.waitpid(self.keeper, 0)
 
     def destroy(self):
         (self.group / "cgroup.kill").write_text("1")
