@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -82,6 +83,7 @@ pub struct Machine {
     notices: broadcast::Sender<Notice>,
     /// Counts whatever may have made a port listen.
     stirs: watch::Sender<u64>,
+    stopping: AtomicBool,
     shown: Mutex<Shown>,
 }
 
@@ -101,6 +103,7 @@ impl Machine {
             stage: watch::Sender::new(Stage::Starting),
             notices: broadcast::Sender::new(1024),
             stirs: watch::Sender::new(0),
+            stopping: AtomicBool::new(false),
             shown: Mutex::default(),
         })
     }
@@ -121,6 +124,17 @@ impl Machine {
     #[must_use]
     pub fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// Says that it is meant to end: however it does so now, it did not fail.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether it is meant to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Says that something happened after which a port may listen that did not before.

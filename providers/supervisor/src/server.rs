@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use posada_provider_api::{MachineState, Protocol, ProviderError, Stopped};
@@ -24,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Answers for one machine.
 pub struct Server {
     machine: Arc<Machine>,
-    console: OnceLock<ConsoleHub>,
+    console: Mutex<Weak<ConsoleHub>>,
     /// How many conversations are under way.
     conversations: watch::Sender<usize>,
 }
@@ -33,7 +33,7 @@ impl Server {
     /// Serves `machine` on `listener`, in the background.
     #[must_use]
     pub fn start(machine: Arc<Machine>, listener: UnixListener) -> Arc<Self> {
-        let server = Arc::new(Self { machine, console: OnceLock::new(), conversations: watch::Sender::new(0) });
+        let server = Arc::new(Self { machine, console: Mutex::default(), conversations: watch::Sender::new(0) });
         let accepting = server.clone();
         tokio::spawn(async move {
             loop {
@@ -56,9 +56,12 @@ impl Server {
         let _ = timeout(LAST_WORDS, conversations.wait_for(|count| *count == 0)).await;
     }
 
-    /// Gives the server the console it lends out. Only the first one counts; a rebooted machine keeps its hub.
-    pub fn set_console(&self, hub: ConsoleHub) {
-        let _ = self.console.set(hub);
+    /// Gives the server the console it lends out, for as long as the caller keeps the result.
+    #[must_use]
+    pub fn lend(&self, hub: ConsoleHub) -> Arc<ConsoleHub> {
+        let hub = Arc::new(hub);
+        *self.console.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&hub);
+        hub
     }
 
     async fn converse(self: Arc<Self>, stream: UnixStream) {
@@ -132,6 +135,7 @@ impl Server {
 
     async fn stop(&self, patience: Duration) -> Result<Stopped, ProviderError> {
         let began = Instant::now();
+        self.machine.set_stopping();
         let mut stages = self.machine.stages();
         // One that is still starting is stopped as soon as there is something to stop.
         let _ = stages.wait_for(|stage| !matches!(stage, Stage::Starting)).await;
@@ -181,7 +185,8 @@ impl Server {
     }
 
     fn attach(&self) -> Result<OwnedFd, ProviderError> {
-        let hub = self.console.get().ok_or_else(|| self.not_running())?;
+        let hub = self.console.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let hub = hub.ok_or_else(|| self.not_running())?;
         hub.attach().map_err(|error| ProviderError::Internal { what: format!("attach the console: {error}") })
     }
 
