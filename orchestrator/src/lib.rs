@@ -5,6 +5,7 @@
 pub mod cancel;
 pub mod event;
 pub mod host;
+pub mod vmfile;
 
 pub use cancel::Cancel;
 pub use event::{Event, EventSink};
