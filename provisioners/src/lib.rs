@@ -1,5 +1,33 @@
-//! Provisioning over SSH: the transport, the keys, one file per kind of step, and the ledger of what has succeeded.
+//! Provisioning over SSH: the keys of a machine, the transport, one file per kind of step, and the ledger of
+//! what has succeeded.
+//!
+//! [`keys::load_or_create`] gives a machine its keys before its first boot; [`Ssh::connect`] logs in over a
+//! stream that someone else has connected; [`plan()`] tells which steps are due, [`run_step`] runs one, and
+//! [`Ledger::record`] remembers that it succeeded. All of it blocks: call it from a thread that may.
 
+pub mod cancel;
+pub mod digest;
+pub mod error;
+pub mod keys;
+pub mod ledger;
+pub mod output;
+pub mod plan;
+pub mod quote;
+pub mod run;
 pub mod step;
+pub mod transport;
 
+mod copy;
+mod shell;
+mod write;
+
+pub use cancel::Cancel;
+pub use digest::Digest;
+pub use error::StepError;
+pub use keys::{KeyError, KeyPair, MachineKeys};
+pub use ledger::{Ledger, LedgerError};
+pub use output::{OutputSink, OutputStream};
+pub use plan::{Decision, PlanError, Planned, RunReason, Selection, SkipReason, plan};
+pub use run::{StepDone, run_step};
 pub use step::{Action, FileCopy, Place, RunWhen, Script, Shell, Step};
+pub use transport::{ExitStatus, Login, Ssh, Stdin, Transport, TransportError};
