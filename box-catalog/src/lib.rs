@@ -1,5 +1,25 @@
-//! Boxes: what they are called, where they come from, and the store that keeps each of them once.
+//! Boxes: what they are called, how they are built, and the store that keeps each of them once.
+//!
+//! Calls that take long are blocking: an async caller wraps them in a blocking task. They tell what they do
+//! through [`Progress`] and are ended early through [`Cancel`].
 
+pub mod build;
+mod cancel;
+mod digest;
+mod error;
+mod metadata;
+mod progress;
 pub mod reference;
+pub mod store;
+mod unpack;
+mod worker;
 
+pub use cancel::Cancel;
+pub use digest::Digest;
+pub use error::BoxError;
+pub use metadata::{BoxMetadata, Form, Os, host_architecture};
+pub use progress::{Progress, Quiet};
 pub use reference::{BoxRef, InvalidRef, Version, VersionReq};
+pub use store::{NewBox, Removed, Store, StoredBox, Which};
+pub use unpack::Refusal;
+pub use worker::{WORKER, worker_entry};

@@ -81,7 +81,8 @@ mod tests {
             assert_eq!(BoxRef::parse(path), Ok(BoxRef::File(PathBuf::from(path))));
         }
         let long = "x".repeat(200);
-        for bad in ["", "/..", "a/b/c", "a//b", ".a/b", "a/..", "-f", "a b", "debian:12", "ä/b", "a/", &long] {
+        for bad in ["", "/..", "a/b/c", "a//b", ".a/b", "a/..", "-f", "a b", "debian:12", "ä/b", "a/", &long]
+        {
             assert!(
                 BoxRef::parse(bad).is_err() || matches!(BoxRef::parse(bad), Ok(BoxRef::File(_))),
                 "{bad} must not be a name"

@@ -130,10 +130,16 @@ mod tests {
         ] {
             let requirement = VersionReq::parse(requirement).unwrap();
             for version in yes {
-                assert!(requirement.matches(&Version::parse(version).unwrap()), "{requirement} takes {version}");
+                assert!(
+                    requirement.matches(&Version::parse(version).unwrap()),
+                    "{requirement} takes {version}"
+                );
             }
             for version in no {
-                assert!(!requirement.matches(&Version::parse(version).unwrap()), "{requirement} leaves {version}");
+                assert!(
+                    !requirement.matches(&Version::parse(version).unwrap()),
+                    "{requirement} leaves {version}"
+                );
             }
         }
     }

@@ -272,7 +272,11 @@ mod tests {
             ("1.8.2.a", Less, "1.8.2.1"),
             ("0.0.beta.1", Less, "0.0.beta.2"),
             ("0", Equal, "0.0.0"),
-            ("99999999999999999999999999999999999999999999", Greater, "99999999999999999999999999999999999999999998"),
+            (
+                "99999999999999999999999999999999999999999999",
+                Greater,
+                "99999999999999999999999999999999999999999998",
+            ),
         ] {
             assert_eq!(version(left).cmp(&version(right)), order, "{left} against {right}");
             assert_eq!(version(right).cmp(&version(left)), order.reverse(), "{right} against {left}");
@@ -298,7 +302,9 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused() {
-        for bad in ["", "a", "v1", "1.", ".1", "1..2", "1_2", "1 2", "1/2", "../1", "1-", "1-.a", "1-a..b", "ü"] {
+        for bad in
+            ["", "a", "v1", "1.", ".1", "1..2", "1_2", "1 2", "1/2", "../1", "1-", "1-.a", "1-a..b", "ü"]
+        {
             assert!(Version::parse(bad).is_err(), "{bad}");
         }
         for good in ["1", "12.4", "1.0-rc1", "1.2.x86-64.b", "1-a-b", " 1.0 "] {

@@ -1,0 +1,238 @@
+//! What can go wrong with boxes.
+
+use std::io;
+use std::path::PathBuf;
+
+use posada_provider_api::{Fault, FaultKind};
+use posada_userns::IdMapError;
+
+use crate::{Refusal, Version, VersionReq};
+
+/// What can go wrong with boxes.
+#[derive(Debug, thiserror::Error)]
+pub enum BoxError {
+    /// No box of that name.
+    #[error("the box `{name}` is not in the store")]
+    Missing {
+        /// The name asked for.
+        name: String,
+        /// Names in the store, or that can be built, that are near to it.
+        near: Vec<String>,
+        /// Whether `box build` knows it.
+        buildable: bool,
+    },
+    /// The name is there, but not in such a version.
+    #[error("no version of `{name}` in the store is `{wanted}`")]
+    MissingVersion {
+        /// The box.
+        name: String,
+        /// What was asked for.
+        wanted: VersionReq,
+        /// What there is, newest first.
+        have: Vec<Version>,
+    },
+    /// The name is there, but not this version.
+    #[error("version {version} of `{name}` is not in the store")]
+    NoVersion {
+        /// The box.
+        name: String,
+        /// The version.
+        version: Version,
+        /// What there is, newest first.
+        have: Vec<Version>,
+    },
+    /// A file that a Vmfile names has not been added yet.
+    #[error("the box file `{0}` is not in the store")]
+    FileNotAdded(PathBuf),
+    /// A name that is none.
+    #[error("`{0}` is no name for a box")]
+    Name(String),
+    /// The archive is no box.
+    #[error("`{what}` is no box: {refusal}")]
+    NotABox {
+        /// File or recipe.
+        what: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// That version is there with other content.
+    #[error("version {version} of `{name}` is in the store with other content")]
+    VersionTaken {
+        /// The box.
+        name: String,
+        /// The version.
+        version: Version,
+    },
+    /// Machines are made from it.
+    #[error("the box `{name}` {version} is used by {}", machines.join(", "))]
+    InUse {
+        /// The box.
+        name: String,
+        /// The version.
+        version: Version,
+        /// Whose it is.
+        machines: Vec<String>,
+    },
+    /// Several versions are there, and none was chosen.
+    #[error("the box `{name}` is in the store in {} versions", have.len())]
+    Ambiguous {
+        /// The box.
+        name: String,
+        /// What there is, newest first.
+        have: Vec<Version>,
+    },
+    /// The disk is full.
+    #[error("the disk with `{0}` is full")]
+    DiskFull(PathBuf),
+    /// A recipe that cannot be used.
+    #[error("the recipe `{recipe}` cannot be used: {what}")]
+    Recipe {
+        /// File or name.
+        recipe: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No such recipe.
+    #[error("there is no recipe `{name}`")]
+    NoRecipe {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A program that is needed is not there.
+    #[error("`{tool}` is not installed")]
+    ToolMissing {
+        /// The program.
+        tool: &'static str,
+        /// Debian's package that has it.
+        package: &'static str,
+    },
+    /// The build failed.
+    #[error("building `{name}` failed: {what}{}", quoted(lines))]
+    Build {
+        /// The box.
+        name: String,
+        /// What ended it.
+        what: String,
+        /// The last lines it printed.
+        lines: Vec<String>,
+    },
+    /// It was asked to end early.
+    #[error("cancelled")]
+    Cancelled,
+    /// The user has no id map.
+    #[error(transparent)]
+    IdMap(#[from] IdMapError),
+    /// The store holds something it cannot read.
+    #[error("the store's record `{path}` is damaged: {what}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The host refused something.
+    #[error("cannot {what} `{path}`")]
+    Io {
+        /// What was being done: `read`.
+        what: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The worker process failed in a way that it could not tell.
+    #[error("the process that handles the box's files failed: {what}")]
+    Worker {
+        /// What is known.
+        what: String,
+    },
+}
+
+impl BoxError {
+    /// A failure to do `what` to `path`.
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(path.into()),
+            _ => Self::Io { what, path: path.into(), source },
+        }
+    }
+}
+
+fn quoted(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(|item| format!("`{}`", item.to_string())).collect::<Vec<_>>().join(", ")
+}
+
+impl Fault for BoxError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Name(_)
+            | Self::VersionTaken { .. }
+            | Self::InUse { .. }
+            | Self::Ambiguous { .. }
+            | Self::NoRecipe { .. }
+            | Self::Cancelled => FaultKind::User,
+            Self::Recipe { .. } => FaultKind::Config,
+            Self::Missing { .. }
+            | Self::MissingVersion { .. }
+            | Self::NoVersion { .. }
+            | Self::FileNotAdded(_)
+            | Self::NotABox { .. }
+            | Self::Build { .. }
+            | Self::Damaged { .. } => FaultKind::Box,
+            Self::DiskFull(_) | Self::ToolMissing { .. } | Self::IdMap(_) | Self::Io { .. } => {
+                FaultKind::Environment
+            }
+            Self::Worker { .. } => FaultKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { name, buildable: true, .. } => format!("build it with `posada box build {name}`"),
+            Self::Missing { near, .. } if !near.is_empty() => {
+                format!("did you mean {}? `posada box list` shows what there is", list(near))
+            }
+            Self::Missing { name, .. } => {
+                format!("add it with `posada box add FILE --name {name}`; `posada box list` shows what there is")
+            }
+            Self::MissingVersion { have, .. } | Self::NoVersion { have, .. } => format!("there is {}", list(have)),
+            Self::Ambiguous { have, .. } => {
+                format!("name one of {} with `--box-version`, or all with `--all`", list(have))
+            }
+            Self::FileNotAdded(path) => format!("add it with `posada box add {}`", path.display()),
+            Self::Name(_) => {
+                "use letters, digits, `.`, `_` and `-`, and at most one `/`, such as `debian/12`".to_owned()
+            }
+            Self::NotABox { refusal: Refusal::Truncated | Refusal::Corrupt(_), .. } => {
+                "fetch or make the file again; nothing was stored".to_owned()
+            }
+            Self::NotABox { .. } => {
+                "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init; nothing was \
+                 stored"
+                    .to_owned()
+            }
+            Self::VersionTaken { .. } => "give another version, or replace it with `--force`".to_owned(),
+            Self::InUse { .. } => {
+                "destroy these machines first; `--force` removes it all the same, and they will not start again".to_owned()
+            }
+            Self::DiskFull(_) => {
+                "free some space, for instance with `posada box remove`; nothing was stored".to_owned()
+            }
+            Self::NoRecipe { known, .. } => format!("built in are {}; or give the path of a recipe file", list(known)),
+            Self::ToolMissing { package, .. } => format!("install it with `apt-get install {package}`"),
+            Self::IdMap(error) => return error.hint(),
+            Self::Build { .. } => "the lines above are the last that mmdebstrap printed".to_owned(),
+            Self::Damaged { path, .. } => format!(
+                "remove the directory `{}` and add the box again",
+                path.parent().unwrap_or(path).display()
+            ),
+            Self::Recipe { .. } | Self::Cancelled | Self::Io { .. } | Self::Worker { .. } => return None,
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! How a box comes into the store.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::SystemTime;
+
+use super::fingerprint::Fingerprint;
+use super::record::{self, Name, Record, sync_directory};
+use super::{Store, StoredBox};
+use crate::{BoxError, BoxRef, Cancel, Progress, Refusal, Version, VersionReq, worker};
+
+/// What a box is to be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBox {
+    /// Its name: `debian/12`.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// Who logs in; `None` goes by what the box says of itself, else the user with the id 1000, else root.
+    pub user: Option<String>,
+    /// Whether it takes the place of other content of this name and version.
+    pub replace: bool,
+}
+
+impl Store {
+    /// Adds the archive at `archive`: tar, plain or compressed with gzip, xz or zstd, of a root file system; or
+    /// a Vagrant box made for LXC. Content that is there already is only given the new name.
+    ///
+    /// # Errors
+    /// [`BoxError::NotABox`], [`BoxError::VersionTaken`], [`BoxError::DiskFull`], [`BoxError::Cancelled`],
+    /// [`BoxError::Io`]; the store is then as it was.
+    pub fn add(
+        &self,
+        archive: &Path,
+        new: &NewBox,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<StoredBox, BoxError> {
+        let failed = |error| BoxError::io("read", archive, error);
+        let file = File::open(archive).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            let refusal = Refusal::NotAnArchive("no regular file".to_owned());
+            return Err(BoxError::NotABox { what: archive.display().to_string(), refusal });
+        }
+        let fingerprint = Fingerprint::of(archive)?;
+        progress.phase("unpacking", Some(fingerprint.size()));
+        let what = archive.display().to_string();
+        self.ingest(&what, file.into(), new, Some(fingerprint), progress, cancel, || Ok(()))
+    }
+
+    /// The box that `wanted` names, which for a file means that it is added first where that has not been done.
+    ///
+    /// # Errors
+    /// Those of [`Store::resolve`] and [`Store::add`].
+    pub fn obtain(
+        &self,
+        wanted: &BoxRef,
+        requirement: Option<&VersionReq>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<StoredBox, BoxError> {
+        match (self.resolve(wanted, requirement), wanted) {
+            (Err(BoxError::FileNotAdded(_)), BoxRef::File(path)) => {
+                let fingerprint = Fingerprint::of(path)?;
+                let new = NewBox {
+                    name: file_name(fingerprint.path()),
+                    version: Version::parse("0").map_err(|error| BoxError::Name(error.to_string()))?,
+                    user: None,
+                    replace: true,
+                };
+                self.add(path, &new, progress, cancel)
+            }
+            (resolved, _) => resolved,
+        }
+    }
+
+    /// Takes an archive from `input`; `what` is what errors call it. `sound` has the last word, once all of it
+    /// was read.
+    #[expect(clippy::too_many_arguments, reason = "one private call, from two places")]
+    pub(crate) fn ingest(
+        &self,
+        what: &str,
+        input: Stdio,
+        new: &NewBox,
+        file: Option<Fingerprint>,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+        sound: impl FnOnce() -> Result<(), BoxError>,
+    ) -> Result<StoredBox, BoxError> {
+        if !matches!(BoxRef::parse(&new.name), Ok(BoxRef::Named(_))) {
+            return Err(BoxError::Name(new.name.clone()));
+        }
+        self.sweep()?;
+        let incoming = self.incoming()?;
+        let unpacked =
+            worker::unpack(&self.exe, incoming.path(), input, new.user.as_deref(), progress, cancel);
+        let sound = sound();
+        let unpacked = match unpacked {
+            Ok(unpacked) => sound.map(|()| unpacked)?,
+            Err(worker::Failure::Refused(Refusal::DiskFull)) => {
+                return Err(BoxError::DiskFull(self.root().to_owned()));
+            }
+            Err(worker::Failure::Refused(refusal)) => {
+                // An archive that just ends is explained by the failure of its writer.
+                if matches!(refusal, Refusal::Truncated | Refusal::Empty | Refusal::NotAnArchive(_)) {
+                    sound?;
+                }
+                return Err(BoxError::NotABox { what: what.to_owned(), refusal });
+            }
+            Err(worker::Failure::Other(error)) => return Err(error),
+        };
+        if unpacked.skipped_devices > 0 {
+            progress.warn(&format!(
+                "{} device nodes in the box were left out; machines get their own",
+                unpacked.skipped_devices
+            ));
+        }
+        progress.phase("storing", None);
+        let name = Name {
+            name: new.name.clone(),
+            version: new.version.clone(),
+            added: record::seconds(SystemTime::now()),
+            file,
+        };
+        self.commit(incoming, Record::new(unpacked, name.clone()), name, new.replace)
+    }
+
+    fn commit(
+        &self,
+        incoming: super::incoming::Incoming<'_>,
+        record: Record,
+        name: Name,
+        replace: bool,
+    ) -> Result<StoredBox, BoxError> {
+        record.write(incoming.path())?;
+        let locked = self.layout.lock()?;
+        let taken = self.records()?.into_iter().find(|other| {
+            other.digest != record.digest
+                && other.names.iter().any(|there| there.is(&name.name, &name.version))
+        });
+        if taken.is_some() && !replace {
+            return Err(BoxError::VersionTaken { name: name.name, version: name.version });
+        }
+        let home = self.layout.home(&record.digest);
+        let stored = match Record::read(&home)? {
+            Some(mut there) => {
+                there.names.retain(|other| !other.is(&name.name, &name.version));
+                there.names.push(name.clone());
+                there.write(&home)?;
+                there
+            }
+            None => {
+                incoming.keep(&home)?;
+                sync_directory(&self.layout.trees())?;
+                record
+            }
+        };
+        if taken.is_some() {
+            self.take_name(&locked, &name, &stored.digest)?;
+        }
+        Ok(stored.under(&name, &self.layout))
+    }
+}
+
+/// The name that a file goes by which a Vmfile names by its path: readable, and another one for each path.
+fn file_name(path: &Path) -> String {
+    use sha2::{Digest as _, Sha256};
+    use std::os::unix::ffi::OsStrExt;
+
+    let stem = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem: String = stem.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    let hash = crate::Digest::from_bytes(Sha256::digest(path.as_os_str().as_bytes()).into());
+    format!("file/{}-{}", hash.short(), stem.trim_start_matches('-'))
+}

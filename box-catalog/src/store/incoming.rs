@@ -1,0 +1,124 @@
+//! Directories on their way in and out, and what crashes have left of them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+use super::Store;
+use super::layout::Locked;
+use crate::{BoxError, worker};
+
+/// A directory that a box is being unpacked in. Dropped unless it was kept.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    store: &'a Store,
+    path: PathBuf,
+    /// Holds the lock that says somebody is at work here.
+    _held: File,
+    kept: bool,
+}
+
+impl Incoming<'_> {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it the directory `target` for good.
+    pub fn keep(mut self, target: &Path) -> Result<(), BoxError> {
+        std::fs::rename(&self.path, target).map_err(|error| BoxError::io("make", target, error))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Ok(name) = self.store.to_trash(&self.path)
+        {
+            // What cannot be deleted now is deleted by the next sweep.
+            let _ = worker::delete(&self.store.exe, &self.store.layout.trash(), &[name]);
+        }
+    }
+}
+
+impl Store {
+    /// A new directory to unpack in.
+    pub(super) fn incoming(&self) -> Result<Incoming<'_>, BoxError> {
+        // Under the lock, as a sweep in between would see a directory that nobody holds.
+        let _locked = self.layout.lock()?;
+        let path = self.layout.incoming().join(fresh_name());
+        let failed = |error| BoxError::io("make", path.clone(), error);
+        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+        let held = File::open(&path).map_err(failed)?;
+        rustix::fs::flock(&held, FlockOperation::LockShared).map_err(|errno| failed(errno.into()))?;
+        Ok(Incoming { store: self, path, _held: held, kept: false })
+    }
+
+    /// Runs `work` with a directory of its own, which goes away afterwards, also after a crash.
+    pub(crate) fn scratch<T>(&self, work: impl FnOnce(&Path) -> Result<T, BoxError>) -> Result<T, BoxError> {
+        let scratch = self.incoming()?;
+        work(scratch.path())
+    }
+
+    /// Our own binary.
+    pub(crate) fn exe(&self) -> &Path {
+        &self.exe
+    }
+
+    /// Moves a directory of the store out of the way; the name it has in the trash comes back.
+    pub(super) fn to_trash(&self, directory: &Path) -> Result<OsString, BoxError> {
+        let name = fresh_name();
+        let target = self.layout.trash().join(&name);
+        std::fs::rename(directory, target).map_err(|error| BoxError::io("remove", directory, error))?;
+        Ok(name)
+    }
+
+    /// Deletes directories that were moved to the trash.
+    pub(super) fn delete(&self, names: &[OsString]) -> Result<(), BoxError> {
+        if names.is_empty() { Ok(()) } else { worker::delete(&self.exe, &self.layout.trash(), names) }
+    }
+
+    /// Removes what crashes have left.
+    pub(super) fn sweep(&self) -> Result<(), BoxError> {
+        let locked = self.layout.lock()?;
+        for path in abandoned(&locked, &self.layout.incoming())? {
+            self.to_trash(&path)?;
+        }
+        drop(locked);
+        let trash = self.layout.trash();
+        let names = entries(&trash)?.into_iter().filter_map(|path| path.file_name().map(OsString::from));
+        self.delete(&names.collect::<Vec<_>>())
+    }
+}
+
+/// Directories that nobody holds. The lock keeps new ones from appearing meanwhile.
+fn abandoned(_: &Locked, directory: &Path) -> Result<Vec<PathBuf>, BoxError> {
+    let mut found = Vec::new();
+    for path in entries(directory)? {
+        let file = File::open(&path).map_err(|error| BoxError::io("open", &path, error))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => found.push(path),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(BoxError::io("lock", path, errno.into())),
+        }
+    }
+    Ok(found)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, BoxError> {
+    let failed = |error| BoxError::io("read", directory, error);
+    let entries = std::fs::read_dir(directory).map_err(failed)?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+}
+
+/// A name that nothing has had before.
+fn fresh_name() -> OsString {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("{}-{}-{count}", now.as_nanos(), std::process::id()).into()
+}

@@ -1,0 +1,133 @@
+//! How a box leaves the store.
+
+use std::ffi::OsString;
+
+use serde::Serialize;
+
+use super::layout::Locked;
+use super::resolve::missing;
+use super::{Store, StoredBox};
+use crate::{BoxError, Digest, Version};
+
+/// Which versions of a box are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The only one there is.
+    Only,
+    /// This one.
+    Version(Version),
+    /// All.
+    All,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// The boxes that are no longer there.
+    pub boxes: Vec<StoredBox>,
+    /// Bytes of files that were deleted.
+    pub freed: u64,
+}
+
+impl Store {
+    /// Removes versions of a box. `in_use` tells which machines are made from a digest; a box that has some is
+    /// removed by `force` only.
+    ///
+    /// # Errors
+    /// [`BoxError::Missing`], [`BoxError::Ambiguous`], [`BoxError::InUse`], [`BoxError::Io`].
+    pub fn remove(
+        &self,
+        name: &str,
+        which: &Which,
+        force: bool,
+        in_use: &dyn Fn(&Digest) -> Vec<String>,
+    ) -> Result<Removed, BoxError> {
+        self.sweep()?;
+        let locked = self.layout.lock()?;
+        let boxes = self.chosen(name, which)?;
+        for stored in boxes.iter().filter(|_| !force) {
+            let machines = in_use(&stored.digest);
+            let last_name = self
+                .records()?
+                .iter()
+                .any(|record| record.digest == stored.digest && record.names.len() == 1);
+            if !machines.is_empty() && last_name {
+                return Err(BoxError::InUse {
+                    name: name.to_owned(),
+                    version: stored.version.clone(),
+                    machines,
+                });
+            }
+        }
+        let mut gone = Vec::new();
+        let mut freed = 0;
+        for stored in &boxes {
+            if let Some(trash) = self.forget(&locked, stored, force, in_use)? {
+                freed += stored.size;
+                gone.push(trash);
+            }
+        }
+        drop(locked);
+        self.delete(&gone)?;
+        Ok(Removed { boxes, freed })
+    }
+
+    /// Deletes content that has lost its names while machines were made from it, and is no longer in use.
+    ///
+    /// # Errors
+    /// [`BoxError::Damaged`], [`BoxError::Io`].
+    pub fn prune(&self, in_use: &dyn Fn(&Digest) -> Vec<String>) -> Result<(), BoxError> {
+        self.sweep()?;
+        let locked = self.layout.lock()?;
+        let mut gone = Vec::new();
+        for record in self.records()? {
+            if record.names.is_empty() && in_use(&record.digest).is_empty() {
+                gone.push(self.to_trash(&self.layout.home(&record.digest))?);
+            }
+        }
+        drop(locked);
+        self.delete(&gone)
+    }
+
+    fn chosen(&self, name: &str, which: &Which) -> Result<Vec<StoredBox>, BoxError> {
+        let all = self.list()?;
+        let named: Vec<StoredBox> = all.iter().filter(|stored| stored.name == name).cloned().collect();
+        if named.is_empty() {
+            return Err(missing(name, &all));
+        }
+        match which {
+            Which::All => Ok(named),
+            Which::Only if named.len() == 1 => Ok(named),
+            Which::Only => {
+                let have = named.into_iter().map(|stored| stored.version).collect();
+                Err(BoxError::Ambiguous { name: name.to_owned(), have })
+            }
+            Which::Version(version) => match named.iter().find(|stored| stored.version == *version) {
+                Some(stored) => Ok(vec![stored.clone()]),
+                None => Err(BoxError::NoVersion {
+                    name: name.to_owned(),
+                    version: version.clone(),
+                    have: named.into_iter().map(|stored| stored.version).collect(),
+                }),
+            },
+        }
+    }
+
+    /// Takes one name away; with the last one goes the content, whose name in the trash then comes back.
+    fn forget(
+        &self,
+        _: &Locked,
+        stored: &StoredBox,
+        force: bool,
+        in_use: &dyn Fn(&Digest) -> Vec<String>,
+    ) -> Result<Option<OsString>, BoxError> {
+        let home = self.layout.home(&stored.digest);
+        let Some(mut record) = super::record::Record::read(&home)? else { return Ok(None) };
+        record.names.retain(|name| !name.is(&stored.name, &stored.version));
+        if record.names.is_empty() && (force || in_use(&stored.digest).is_empty()) {
+            return self.to_trash(&home).map(Some);
+        }
+        record.write(&home)?;
+        Ok(None)
+    }
+}

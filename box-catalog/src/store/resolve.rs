@@ -1,0 +1,65 @@
+//! Finding a box.
+
+use super::fingerprint::Fingerprint;
+use super::{Store, StoredBox};
+use crate::build::Recipe;
+use crate::{BoxError, BoxRef, VersionReq};
+
+/// How like two names must be to be taken for each other; 1 is equal.
+const NEAR: f64 = 0.7;
+
+impl Store {
+    /// The newest version of a box that fulfils `requirement`.
+    ///
+    /// # Errors
+    /// [`BoxError::Missing`], [`BoxError::MissingVersion`], [`BoxError::FileNotAdded`], [`BoxError::Damaged`],
+    /// [`BoxError::Io`].
+    pub fn resolve(&self, wanted: &BoxRef, requirement: Option<&VersionReq>) -> Result<StoredBox, BoxError> {
+        match wanted {
+            BoxRef::Named(name) => self.named(name, requirement),
+            BoxRef::File(path) => {
+                let fingerprint = Fingerprint::of(path)?;
+                self.records()?
+                    .iter()
+                    .flat_map(|record| record.names.iter().map(move |name| (record, name)))
+                    .filter(|(_, name)| name.file.as_ref() == Some(&fingerprint))
+                    .max_by_key(|(_, name)| name.added)
+                    .map(|(record, name)| record.under(name, &self.layout))
+                    .ok_or_else(|| BoxError::FileNotAdded(path.clone()))
+            }
+        }
+    }
+
+    fn named(&self, name: &str, requirement: Option<&VersionReq>) -> Result<StoredBox, BoxError> {
+        let all = self.list()?;
+        let mut versions = all.iter().filter(|stored| stored.name == name).peekable();
+        if versions.peek().is_none() {
+            return Err(missing(name, &all));
+        }
+        let fulfils = |stored: &&StoredBox| requirement.is_none_or(|wanted| wanted.matches(&stored.version));
+        match (versions.clone().find(fulfils), requirement) {
+            (Some(newest), _) => Ok(newest.clone()),
+            (None, Some(wanted)) => Err(BoxError::MissingVersion {
+                name: name.to_owned(),
+                wanted: wanted.clone(),
+                have: versions.map(|stored| stored.version.clone()).collect(),
+            }),
+            (None, None) => Err(missing(name, &all)),
+        }
+    }
+}
+
+/// The error that says that there is no box `name`, and what is like it.
+pub(super) fn missing(name: &str, all: &[StoredBox]) -> BoxError {
+    let buildable = Recipe::names().any(|recipe| recipe == name);
+    let stored = all.iter().map(|stored| stored.name.as_str());
+    let known = stored.chain(Recipe::names().map(|recipe: &str| recipe));
+    let mut near: Vec<(f64, &str)> = known
+        .map(|known| (strsim::jaro_winkler(known, name), known))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    near.dedup_by(|a, b| a.1 == b.1);
+    let near = near.into_iter().take(3).map(|(_, known)| known.to_owned()).collect();
+    BoxError::Missing { name: name.to_owned(), near, buildable }
+}

@@ -1,0 +1,152 @@
+//! Unpacking an archive that may come from anywhere into a tree that is safe to run: one pass, bounded memory.
+
+mod compression;
+mod inspect;
+mod pax;
+mod pump;
+mod refusal;
+mod sparse;
+mod tar_stream;
+mod tree;
+mod vagrant;
+
+use std::io::Read;
+
+pub use refusal::Refusal;
+use serde::{Deserialize, Serialize};
+
+use crate::{BoxMetadata, Digest};
+use tar_stream::{Kind, TarStream};
+use tree::{Made, Tree};
+
+/// Name of the tree in the directory that it is unpacked in.
+pub const TREE: &str = "rootfs";
+
+/// How much an archive may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes in all files.
+    pub bytes: u64,
+    /// Most entries.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 64 << 30, entries: 4_000_000 }
+    }
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpacked {
+    /// SHA-256 of the archive.
+    pub digest: Digest,
+    /// Length of the archive, bytes.
+    pub archive_size: u64,
+    /// Bytes in all files of the tree.
+    pub size: u64,
+    /// What the tree says of itself.
+    pub metadata: BoxMetadata,
+    /// Device nodes that were left out.
+    pub skipped_devices: u64,
+}
+
+/// Unpacks `input` into the new directory [`TREE`] of the current directory and writes it to disk.
+/// `user`, where given, is who logs in; `seen` hears of every chunk of the archive that was read, bytes.
+///
+/// # Errors
+/// [`Refusal`] with the tree left as far as it came; the caller removes it.
+pub fn unpack(
+    input: impl Read + Send + 'static,
+    limits: Limits,
+    user: Option<&str>,
+    seen: impl FnMut(u64) + Send + 'static,
+) -> Result<Unpacked, Refusal> {
+    let (reader, pump) = pump::pump(input, seen);
+    let mut writing = Writing { tree: Tree::create(TREE)?, limits, bytes: 0, entries: 0, skipped_devices: 0 };
+    let stream = TarStream::new(compression::decompress(reader)?);
+    writing.archive(stream)?;
+    let pumped = pump.join().map_err(|_| Refusal::Corrupt("the reader failed".to_owned()))?;
+    let pumped = pumped.map_err(|error| Refusal::reading(&error))?;
+    if writing.entries == 0 {
+        return Err(Refusal::Empty);
+    }
+    let metadata = inspect::inspect(writing.tree.root(), user)?;
+    let root = writing.tree.finish()?;
+    rustix::fs::syncfs(&root).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
+    Ok(Unpacked {
+        digest: pumped.digest,
+        archive_size: pumped.size,
+        size: writing.bytes,
+        metadata,
+        skipped_devices: writing.skipped_devices,
+    })
+}
+
+struct Writing {
+    tree: Tree,
+    limits: Limits,
+    bytes: u64,
+    entries: u64,
+    skipped_devices: u64,
+}
+
+impl Writing {
+    /// Takes a whole archive, which is a root file system or a Vagrant box that holds one.
+    fn archive(&mut self, mut stream: TarStream<impl Read + Send>) -> Result<(), Refusal> {
+        let mut box_file = vagrant::BoxFile::default();
+        while let Some(entry) = stream.next_entry()? {
+            let Some(path) = tree::clean(&entry.path, b"")? else { continue };
+            match box_file.look_at(&path, &entry, &mut stream.data(), self.entries)? {
+                vagrant::Look::RootfsArchive => {
+                    let inner = compression::decompress(stream.data())?;
+                    self.rootfs(TarStream::new(inner))?;
+                }
+                vagrant::Look::Description => {}
+                vagrant::Look::NotABoxFile => self.entry(&path, &entry, &mut stream.data())?,
+            }
+        }
+        box_file.check(self.entries)?;
+        stream.drain()
+    }
+
+    /// Takes a root file system inside of a Vagrant box; those made for LXC have it all below `rootfs/`.
+    fn rootfs(&mut self, mut stream: TarStream<impl Read>) -> Result<(), Refusal> {
+        let mut prefix = None;
+        while let Some(entry) = stream.next_entry()? {
+            let Some(path) = tree::clean(&entry.path, b"")? else { continue };
+            if path.is_empty() {
+                continue;
+            }
+            let below = path == b"rootfs" || path.starts_with(b"rootfs/");
+            let prefix: &[u8] = prefix.get_or_insert(if below { b"rootfs".to_vec() } else { Vec::new() });
+            if let Some(mut path) = tree::clean(&path, prefix)? {
+                let mut entry = entry;
+                if let (Kind::Hardlink(target), false) = (&mut entry.kind, prefix.is_empty()) {
+                    *target = tree::clean(target, prefix)?
+                        .ok_or_else(|| Refusal::absurd(&path, "a link out of the root file system"))?;
+                }
+                self.entry(&std::mem::take(&mut path), &entry, &mut stream.data())?;
+            }
+        }
+        stream.drain()
+    }
+
+    fn entry(&mut self, path: &[u8], entry: &tar_stream::Entry, data: &mut impl Read) -> Result<(), Refusal> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(Refusal::TooLarge(format!("{} entries", self.limits.entries)));
+        }
+        if let Kind::File { size, .. } = &entry.kind {
+            self.bytes = self.bytes.saturating_add(*size);
+            if self.bytes > self.limits.bytes {
+                return Err(Refusal::TooLarge(format!("{} GiB", self.limits.bytes >> 30)));
+            }
+        }
+        if self.tree.write(path, entry, data)? == Made::SkippedDevice {
+            self.skipped_devices += 1;
+        }
+        Ok(())
+    }
+}

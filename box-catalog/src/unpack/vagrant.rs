@@ -1,0 +1,96 @@
+//! Vagrant's `.box` files: an archive with `metadata.json` and, for LXC, the root file system as an archive inside.
+
+use std::io::Read;
+
+use serde::Deserialize;
+
+use super::refusal::Refusal;
+use super::tar_stream::{Entry, Kind};
+
+/// Largest `metadata.json` that is read, bytes.
+const MAX_DESCRIPTION: u64 = 1024 * 1024;
+
+const ROOTFS_ARCHIVES: [&[u8]; 4] = [b"rootfs.tar", b"rootfs.tar.gz", b"rootfs.tar.xz", b"rootfs.tar.zst"];
+/// What lies beside the root file system.
+const DESCRIPTIONS: [&[u8]; 5] = [b"lxc-config", b"lxc-template", b"lxc.conf", b"Vagrantfile", b"info.json"];
+const DISK_IMAGES: [&[u8]; 6] =
+    [b"box.img", b"box.ovf", b"disk.vmdk", b"box-disk001.vmdk", b"box-disk1.vmdk", b"box_0.img"];
+
+#[derive(Debug, Deserialize)]
+struct Description {
+    provider: Option<String>,
+}
+
+/// What has been seen of an archive that may be a Vagrant box.
+#[derive(Debug, Default)]
+pub struct BoxFile {
+    provider: Option<String>,
+    rootfs: bool,
+}
+
+/// What an entry is to a Vagrant box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The archive inside.
+    RootfsArchive,
+    /// A file that only describes the box.
+    Description,
+    /// An entry as any other.
+    NotABoxFile,
+}
+
+impl BoxFile {
+    /// Looks at an entry at the top of the archive; `unpacked` entries of a root file system came before it.
+    pub fn look_at(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        data: &mut impl Read,
+        unpacked: u64,
+    ) -> Result<Look, Refusal> {
+        let Kind::File { size, .. } = &entry.kind else {
+            // Only a box file's own root directory may stand among its files.
+            let own_root = path.is_empty() && entry.kind == Kind::Directory;
+            return Ok(if own_root && self.is_box_file() { Look::Description } else { Look::NotABoxFile });
+        };
+        if path == b"metadata.json" {
+            let mut text = Vec::new();
+            data.take(MAX_DESCRIPTION).read_to_end(&mut text).map_err(|error| Refusal::reading(&error))?;
+            // A root file system may have a file of this name that means something else.
+            if *size <= MAX_DESCRIPTION
+                && let Ok(Description { provider: Some(provider) }) = serde_json::from_slice(&text)
+            {
+                self.provider = Some(provider);
+            }
+            return Ok(Look::Description);
+        }
+        if ROOTFS_ARCHIVES.contains(&path) {
+            if self.rootfs || unpacked > 1 {
+                return Err(Refusal::Contradiction("it holds two root file systems".to_owned()));
+            }
+            self.rootfs = true;
+            return Ok(Look::RootfsArchive);
+        }
+        if DISK_IMAGES.contains(&path) && unpacked <= 1 {
+            return Err(self.other_provider());
+        }
+        Ok(if DESCRIPTIONS.contains(&path) { Look::Description } else { Look::NotABoxFile })
+    }
+
+    /// Looks back at the whole archive.
+    pub fn check(&self, unpacked: u64) -> Result<(), Refusal> {
+        if self.provider.is_some() && !self.rootfs && unpacked <= 1 {
+            Err(self.other_provider())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn is_box_file(&self) -> bool {
+        self.rootfs || self.provider.is_some()
+    }
+
+    fn other_provider(&self) -> Refusal {
+        Refusal::OtherProvider(self.provider.clone().unwrap_or_else(|| "virtual machines".to_owned()))
+    }
+}

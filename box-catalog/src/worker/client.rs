@@ -1,0 +1,81 @@
+//! The store's side.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::WORKER;
+use super::protocol::{Event, job};
+use crate::unpack::{Refusal, Unpacked};
+use crate::{BoxError, Cancel, Progress};
+
+/// Why nothing was unpacked.
+pub enum Failure {
+    /// The archive is at fault, or the disk is full.
+    Refused(Refusal),
+    /// All else.
+    Other(BoxError),
+}
+
+/// Unpacks `input` in `directory`; `user`, where given, is who logs in.
+pub fn unpack(
+    exe: &Path,
+    directory: &Path,
+    input: Stdio,
+    user: Option<&str>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Unpacked, Failure> {
+    let words = [OsStr::new(WORKER), OsStr::new(job::UNPACK)];
+    let mut command = posada_userns::command(exe, words.into_iter().chain(user.map(OsStr::new)))
+        .map_err(|e| Failure::Other(e.into()))?;
+    command.current_dir(directory).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let failed = |what: String| Failure::Other(BoxError::Worker { what });
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    // Our copy of the other end of the archive's pipe has to go, or its writer never sees the worker gone.
+    drop(command);
+    let _watch = cancel.watch(&child);
+    let output = child.stdout.take();
+    let mut outcome = None;
+    for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
+        let line = line.map_err(|error| failed(error.to_string()))?;
+        match serde_json::from_str(&line).map_err(|error| failed(format!("it said `{line}`: {error}")))? {
+            Event::Read(bytes) => progress.advance(bytes),
+            Event::Unpacked(unpacked) => outcome = Some(Ok(unpacked)),
+            Event::Refused(refusal) => outcome = Some(Err(Failure::Refused(refusal))),
+        }
+    }
+    let mut complaint = String::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.read_to_string(&mut complaint).map_err(|error| failed(error.to_string()))?;
+    }
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    if cancel.is_cancelled() {
+        return Err(Failure::Other(BoxError::Cancelled));
+    }
+    outcome.unwrap_or_else(|| Err(failed(format!("{status}: {}", complaint.trim()))))
+}
+
+/// Deletes directories `names` of `directory`, whoever owns what is in them.
+pub fn delete(exe: &Path, directory: &Path, names: &[OsString]) -> Result<(), BoxError> {
+    let words = [OsStr::new(WORKER), OsStr::new(job::DELETE)];
+    let mut command =
+        posada_userns::command(exe, words.into_iter().chain(names.iter().map(OsString::as_os_str)))?;
+    let output = command.current_dir(directory).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| BoxError::Worker { what: error.to_string() })?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        let what = format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        Err(BoxError::Worker { what })
+    }
+}
+
+/// A command that runs `program` and has it terminated when this process dies. The thread that starts it has to
+/// wait for it, as the kernel goes by the thread.
+pub fn dying_with_us(exe: &Path, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(exe);
+    command.arg(WORKER).arg(job::RUN).arg(program);
+    command
+}
