@@ -5,5 +5,6 @@
 pub mod forward;
 pub mod holder;
 pub mod link;
+pub mod nat;
 pub mod tap;
 mod watch;

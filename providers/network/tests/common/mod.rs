@@ -1,6 +1,8 @@
 //! Network namespaces for tests. A thread can have one of its own; what it opens there stays there.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod world;
+
 use std::process::{Command, Output};
 use std::thread;
 
