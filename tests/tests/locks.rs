@@ -12,6 +12,7 @@ provision:
   - type: shell
     name: slow
     inline: |
+      echo $$ > /run/slow.pid
       echo begun >> /var/log/slow
       until test -e /etc/go-on; do sleep 0.1; done
       echo ended >> /var/log/slow
@@ -99,8 +100,7 @@ fn ctrl_c_ends_cleanly_says_where_things_stand_and_up_resumes() {
     assert_eq!(sandbox.state("default").as_deref(), Some("running"));
     // The step's own process ended with it.
     wait::until_true("the step's end", || {
-        sandbox.run(&["ssh", "-c", "pgrep -f go-on | grep -v $$ | wc -l"]).stdout.trim() == "0"
-            || sandbox.run(&["ssh", "-c", "ps -eo args | grep -c '[g]o-on'"]).stdout.trim() == "0"
+        sandbox.run(&["ssh", "-c", "test -d /proc/$(cat /run/slow.pid)"]).code == 1
     });
     sandbox.inside("sudo touch /etc/go-on");
     let again = sandbox.json(&["up"]);
