@@ -202,3 +202,120 @@ fn now() -> u64 {
 fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{Action, Decision, RunReason, RunWhen, Script, Shell, Step};
+
+    fn step(text: &str) -> Step {
+        let script = Script::Inline(text.to_owned());
+        let shell = Shell { script, args: Vec::new(), env: Default::default(), privileged: false };
+        let (run, sensitive, place) = (RunWhen::Once, false, Default::default());
+        Step { name: None, run, sensitive, action: Action::Shell(shell), place }
+    }
+
+    fn record(ledger: &mut Ledger, step: &Step, key: &str) {
+        let decision = Decision::Run(RunReason::New);
+        let planned = Planned { step, key: key.to_owned(), decision, supersedes: None };
+        let done = StepDone { digest: Digest::of(&step.action).unwrap(), took: Duration::from_millis(12) };
+        ledger.record(&planned, &done).unwrap();
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("provision.json");
+        let mut ledger = Ledger::load(&path).unwrap();
+        assert!(ledger.succeeded().is_empty() && !path.exists());
+        record(&mut ledger, &step("a"), "shell 1");
+        record(&mut ledger, &step("b"), "shell 2");
+        assert_eq!(Ledger::load(&path).unwrap(), ledger);
+        assert_eq!(ledger.succeeded()[1].took_ms, 12);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing but the ledger is left");
+    }
+
+    #[test]
+    fn nothing_of_the_step_but_its_digest_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("provision.json");
+        let mut secret = step("echo hunter2");
+        if let Action::Shell(shell) = &mut secret.action {
+            shell.args.push("hunter2".to_owned());
+            shell.env.insert("P".to_owned(), "hunter2".to_owned());
+        }
+        record(&mut Ledger::load(&path).unwrap(), &secret, "shell 1");
+        assert!(!fs::read_to_string(&path).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn cut_at_any_byte_it_is_told_and_not_taken_for_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("provision.json");
+        let mut ledger = Ledger::load(&path).unwrap();
+        record(&mut ledger, &step("a"), "shell 1");
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            match Ledger::load(&path) {
+                // Only the last line end may be missing.
+                Ok(read) => assert_eq!((read, cut), (ledger.clone(), whole.len() - 1)),
+                Err(e) => {
+                    assert!(matches!(e, LedgerError::Damaged { .. }), "{e}");
+                    assert!(e.hint().unwrap().contains("provision.json"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_while_writing_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("provision.json");
+        let mut ledger = Ledger::load(&path).unwrap();
+        record(&mut ledger, &step("a"), "shell 1");
+        let old = ledger.clone();
+        record(&mut ledger, &step("b"), "shell 2");
+        let new = fs::read(&path).unwrap();
+        // The state of the directory at every byte of the writing: the old file, and a part of the new one.
+        let mut first = Ledger::load(dir.path().join("other.json")).unwrap();
+        record(&mut first, &step("a"), "shell 1");
+        fs::copy(dir.path().join("other.json"), &path).unwrap();
+        for cut in 0..=new.len() {
+            fs::write(dir.path().join("provision.json.partial"), &new[..cut]).unwrap();
+            let read = Ledger::load(&path).unwrap();
+            assert_eq!(read.succeeded()[0].digest, old.succeeded()[0].digest);
+            assert_eq!(read.succeeded().len(), 1);
+        }
+        let mut read = Ledger::load(&path).unwrap();
+        record(&mut read, &step("b"), "shell 2");
+        assert_eq!(Ledger::load(&path).unwrap().succeeded().len(), 2);
+    }
+
+    #[test]
+    fn a_newer_form_is_told_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("provision.json");
+        fs::write(&path, r#"{"version": 2, "entries": []}"#).unwrap();
+        assert!(matches!(Ledger::load(&path), Err(LedgerError::Version { found: 2, .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gone/provision.json");
+        let mut ledger = Ledger::load(&path).unwrap();
+        let a = step("a");
+        let planned = Planned {
+            step: &a,
+            key: "shell 1".to_owned(),
+            decision: Decision::Run(RunReason::New),
+            supersedes: None,
+        };
+        let done = StepDone { digest: Digest::of(&a.action).unwrap(), took: Duration::ZERO };
+        assert!(matches!(ledger.record(&planned, &done), Err(LedgerError::Io { what: "written", .. })));
+        assert!(ledger.succeeded().is_empty());
+    }
+}

@@ -231,3 +231,151 @@ fn digest(step: &Step) -> Result<Digest, StepError> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{FileCopy, Shell, StepDone};
+    use Decision::{Run, Skip};
+    use RunReason::{Always, Asked, Edited, New, Resumes};
+    use SkipReason::{Done, Never, NotAsked};
+
+    fn shell(text: &str) -> Step {
+        let script = Script::Inline(text.to_owned());
+        let shell = Shell { script, args: Vec::new(), env: Default::default(), privileged: false };
+        let (run, sensitive, place) = (RunWhen::Once, false, Default::default());
+        Step { name: None, run, sensitive, action: Action::Shell(shell), place }
+    }
+
+    fn named(name: &str, text: &str) -> Step {
+        Step { name: Some(name.to_owned()), ..shell(text) }
+    }
+
+    struct Machine {
+        ledger: Ledger,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            Self { ledger: Ledger::load(dir.path().join("provision.json")).unwrap(), _dir: dir }
+        }
+
+        fn decisions(&self, steps: &[Step]) -> Vec<Decision> {
+            self.ask(steps, &Selection::All)
+        }
+
+        fn ask(&self, steps: &[Step], selection: &Selection) -> Vec<Decision> {
+            plan(steps, &self.ledger, selection).unwrap().into_iter().map(|p| p.decision).collect()
+        }
+
+        /// Runs what is due; the step whose script is `fail` fails.
+        fn up(&mut self, steps: &[Step]) -> Vec<Decision> {
+            let planned = plan(steps, &self.ledger, &Selection::All).unwrap();
+            for each in planned.iter().filter(|p| matches!(p.decision, Run(_))) {
+                let failing = matches!(&each.step.action,
+                    Action::Shell(Shell { script: Script::Inline(text), .. }) if text == "fail");
+                if failing {
+                    self.ledger.record_failure(each).unwrap();
+                    break;
+                }
+                let digest = Digest::of(&each.step.action).unwrap();
+                self.ledger.record(each, &StepDone { digest, took: Duration::ZERO }).unwrap();
+            }
+            planned.into_iter().map(|p| p.decision).collect()
+        }
+    }
+
+    #[test]
+    fn once_is_once_always_is_always_and_never_is_never() {
+        let always = Step { run: RunWhen::Always, ..shell("always") };
+        let never = Step { run: RunWhen::Never, ..named("reset", "never") };
+        let steps = [shell("a"), always, never];
+        let mut machine = Machine::new();
+        assert_eq!(machine.up(&steps), [Run(New), Run(Always), Skip(Never)]);
+        assert_eq!(machine.up(&steps), [Skip(Done), Run(Always), Skip(Never)]);
+    }
+
+    #[test]
+    fn an_edited_step_runs_again_and_those_after_it_do_not() {
+        let mut machine = Machine::new();
+        machine.up(&[shell("a"), shell("b")]);
+        let edited = [shell("a2"), shell("b")];
+        assert_eq!(machine.up(&edited), [Run(Edited), Skip(Done)]);
+        assert_eq!(machine.decisions(&edited), [Skip(Done), Skip(Done)]);
+        assert_eq!(machine.decisions(&[shell("a"), shell("b")]), [Run(Edited), Skip(Done)], "edited back");
+    }
+
+    #[test]
+    fn steps_that_moved_or_were_renamed_do_not_run_again() {
+        let mut machine = Machine::new();
+        machine.up(&[shell("a"), named("b", "b"), shell("c")]);
+        assert_eq!(machine.decisions(&[shell("c"), shell("a"), named("b", "b")]), [Skip(Done); 3]);
+        assert_eq!(machine.decisions(&[named("first", "a"), shell("b"), shell("c")]), [Skip(Done); 3]);
+        let inserted = [shell("new"), shell("a"), named("b", "b"), shell("c")];
+        assert_eq!(machine.up(&inserted), [Run(New), Skip(Done), Skip(Done), Skip(Done)]);
+        assert_eq!(machine.decisions(&[shell("c")]), [Skip(Done)]);
+        assert_eq!(machine.decisions(&inserted), [Skip(Done); 4], "what was taken out is still done");
+    }
+
+    #[test]
+    fn equal_steps_both_run() {
+        let mut machine = Machine::new();
+        machine.up(&[shell("a")]);
+        let twice = [shell("a"), shell("a")];
+        assert_eq!(machine.up(&twice), [Skip(Done), Run(New)]);
+        assert_eq!(machine.decisions(&twice), [Skip(Done), Skip(Done)]);
+    }
+
+    #[test]
+    fn it_resumes_at_the_step_that_failed() {
+        let mut machine = Machine::new();
+        assert_eq!(machine.up(&[shell("a"), shell("fail"), shell("c")]), [Run(New); 3]);
+        assert_eq!(
+            machine.decisions(&[shell("a"), shell("fail"), shell("c")]),
+            [Skip(Done), Run(Resumes), Run(New)]
+        );
+        let mended = [shell("a"), shell("b"), shell("c")];
+        assert_eq!(machine.up(&mended), [Skip(Done), Run(Resumes), Run(New)]);
+        assert_eq!(machine.decisions(&mended), [Skip(Done); 3]);
+        assert!(machine.ledger.failed().is_none());
+    }
+
+    #[test]
+    fn steps_are_asked_for_by_name_or_kind() {
+        let mut machine = Machine::new();
+        let steps = [shell("a"), named("web", "b"), Step { run: RunWhen::Never, ..named("reset", "c") }];
+        machine.up(&steps);
+        let ask = |names: &[&str]| {
+            machine.ask(&steps, &Selection::Named(names.iter().map(|n| (*n).to_owned()).collect()))
+        };
+        assert_eq!(ask(&["web"]), [Skip(NotAsked), Run(Asked), Skip(NotAsked)]);
+        assert_eq!(ask(&["reset", "web"]), [Skip(NotAsked), Run(Asked), Run(Asked)]);
+        assert_eq!(ask(&["shell"]), [Run(Asked); 3]);
+    }
+
+    #[test]
+    fn a_name_that_is_none_gets_the_one_that_was_meant() {
+        let machine = Machine::new();
+        let steps = [named("nginx", "a"), named("postgres", "b")];
+        let ask =
+            |name: &str| plan(&steps, &machine.ledger, &Selection::Named(vec![name.to_owned()])).unwrap_err();
+        assert_eq!(ask("ngnix").hint().unwrap(), "did you mean `nginx`?");
+        assert_eq!(ask("redis").hint().unwrap(), "there are: nginx, postgres");
+        assert_eq!(ask("file").to_string(), "no provisioning step is called `file`");
+    }
+
+    #[test]
+    fn a_missing_source_is_told_before_anything_runs_but_only_where_it_may_run() {
+        let machine = Machine::new();
+        let gone = Action::File(FileCopy { source: "/nowhere/at/all".into(), destination: "/x".to_owned() });
+        let steps = [shell("a"), Step { action: gone.clone(), ..shell("") }];
+        let error = plan(&steps, &machine.ledger, &Selection::All).unwrap_err();
+        assert!(error.to_string().contains("`/nowhere/at/all`"), "{error}");
+        let resting = [Step { action: gone, run: RunWhen::Never, ..shell("") }];
+        assert_eq!(machine.decisions(&resting), [Skip(Never)]);
+    }
+}

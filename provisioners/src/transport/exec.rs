@@ -146,10 +146,11 @@ impl<'l, 's> Running<'l, 's> {
     /// How the command ended. Nothing but a status, a signal or the frame's own word counts as an end: an
     /// output that stops without any of them is a broken connection.
     fn status(&mut self) -> Result<ExitStatus, TransportError> {
+        // Status and signal may come after the end of the output, but never after the channel's end. Where the
+        // closing breaks, what is known by then has to do.
+        let _ = self.link.drive("closing a channel", Patience::closing(KILL_GRACE), |_| self.channel.close());
         let signal = self.channel.exit_signal().ok().and_then(|s| s.exit_signal);
         let code = self.channel.exit_status().unwrap_or(0);
-        // The channel is done with; where its closing breaks, the next command tells.
-        let _ = self.link.drive("closing a channel", Patience::closing(KILL_GRACE), |_| self.channel.close());
         match (signal, self.ended, code) {
             (Some(name), ..) => Ok(ExitStatus::Signal(name)),
             (None, Some(code), _) => Ok(ExitStatus::Code(code)),
@@ -208,9 +209,10 @@ impl<'l, 's> Running<'l, 's> {
     /// not heed its caller.
     fn kill(&self, signal: &str, group: i32) -> Result<(), TransportError> {
         let patience = Patience::closing(KILLER);
+        // The shell's own `kill`: not every box has one as a program.
         let kill = format!("kill -{signal} -{group}");
         let line = format!(
-            "exec /bin/sh -c '{kill} 2>/dev/null; [ \"$(id -u)\" = 0 ] || sudo -n {kill} 2>/dev/null'"
+            "exec /bin/sh -c '{kill} 2>/dev/null; [ \"$(id -u)\" = 0 ] || sudo -n /bin/sh -c \"{kill}\" 2>/dev/null'"
         );
         let mut channel = start(self.link, &line, patience)?;
         self.link.drive("ending a command", patience, |_| channel.wait_eof())?;

@@ -112,7 +112,7 @@ fn handshake(link: &Link, patience: Patience) -> Result<(), TransportError> {
         session.clone().handshake()
     });
     done.map_err(|error| match error {
-        TransportError::Lost { .. } | TransportError::Protocol { .. } => greeting.explain(error),
+        TransportError::Lost { .. } | TransportError::Protocol { .. } => greeting.explain(link, error),
         other => other,
     })
 }
@@ -123,7 +123,7 @@ struct Greeting(Vec<u8>);
 
 impl Greeting {
     fn look(&mut self, link: &Link) {
-        if self.0.is_empty() {
+        if self.0.is_empty() && link.session.banner_bytes().is_none() {
             let mut first = [0; 255];
             let seen = rustix::net::recv(link.socket(), &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT);
             // Whatever is wrong with the socket, the handshake that follows tells it.
@@ -134,25 +134,28 @@ impl Greeting {
     }
 
     /// Makes of a failed handshake what it means.
-    fn explain(&self, error: TransportError) -> TransportError {
-        if self.0.is_empty() {
+    fn explain(&self, link: &Link, error: TransportError) -> TransportError {
+        // A server may send other lines before its version (RFC 4253, section 4.2); libssh2 keeps the last line
+        // it has read, where it came before it could be looked at.
+        let last = link.session.banner_bytes().unwrap_or_default();
+        if last.starts_with(b"SSH-") || self.0.starts_with(b"SSH-") {
+            return match error {
+                TransportError::Protocol { source, .. } => TransportError::Handshake(source),
+                other => other,
+            };
+        }
+        let said = if self.0.is_empty() { last } else { &self.0 };
+        let first = said.split(|b| *b == b'\n').next().unwrap_or_default();
+        if first.is_empty() {
             return TransportError::ClosedBeforeBanner;
         }
-        // A server may send other lines before its version (RFC 4253, section 4.2).
-        if !self.0.split(|b| *b == b'\n').any(|line| line.starts_with(b"SSH-")) {
-            let line = self.0.split(|b| *b == b'\n').next().unwrap_or_default();
-            let shown: String = String::from_utf8_lossy(line)
-                .trim_end()
-                .chars()
-                .take(80)
-                .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-                .collect();
-            return TransportError::NotSsh { got: shown };
-        }
-        match error {
-            TransportError::Protocol { source, .. } => TransportError::Handshake(source),
-            other => other,
-        }
+        let shown = String::from_utf8_lossy(first)
+            .trim_end()
+            .chars()
+            .take(80)
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
+        TransportError::NotSsh { got: shown }
     }
 }
 
