@@ -23,6 +23,7 @@ mod units;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use posada_provider_api::{MachineName, Network};
@@ -65,13 +66,23 @@ impl std::fmt::Debug for Inputs<'_> {
 }
 
 impl Vmfile {
+    /// Reads a Vmfile from its file, of which no more is read than a Vmfile may hold.
+    ///
+    /// # Errors
+    /// The outer one where the file cannot be read; the inner one is everything that is wrong with it.
+    pub fn load(file: &Path, inputs: &Inputs<'_>) -> std::io::Result<Result<Self, Faults>> {
+        let mut bytes = Vec::new();
+        fs_err::File::open(file)?.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(Self::parse_bytes(&bytes, file, inputs))
+    }
+
     /// Reads a Vmfile. Nothing of the host is looked at: whether paths exist is seen when they are used.
     ///
     /// # Errors
     /// [`Faults`]: everything that is wrong with it.
     pub fn parse(text: &str, file: &Path, inputs: &Inputs<'_>) -> Result<Self, Faults> {
         if text.len() > MAX_SIZE {
-            return Err(too_large(file, text.len()));
+            return Err(too_large(file));
         }
         let mut faults = Collector::new(Source::new(file, text));
         let root = yaml::parse(&mut faults);
@@ -99,7 +110,7 @@ impl Vmfile {
     /// [`Faults`]: everything that is wrong with it.
     pub fn parse_bytes(bytes: &[u8], file: &Path, inputs: &Inputs<'_>) -> Result<Self, Faults> {
         if bytes.len() > MAX_SIZE {
-            return Err(too_large(file, bytes.len()));
+            return Err(too_large(file));
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::parse(text, file, inputs),
@@ -176,10 +187,10 @@ fn finish((name, layer): Draft, source: &Source) -> Option<MachineConfig> {
     })
 }
 
-fn too_large(file: &Path, size: usize) -> Faults {
+fn too_large(file: &Path) -> Faults {
     let mut faults = Collector::new(Source::new(file, ""));
     faults
-        .push(&(0..0), format!("the file holds {size} bytes, more than the {MAX_SIZE} a Vmfile may"))
+        .push(&(0..0), "the file is larger than 1 MiB, which is the most a Vmfile may be")
         .hint("put long scripts into files of their own and name them by `path`");
     faults.into_faults()
 }

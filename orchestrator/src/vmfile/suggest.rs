@@ -47,6 +47,18 @@ pub(super) fn meant(key: &str) -> Option<&'static str> {
     })
 }
 
+/// What a `type` of other tools is called here.
+pub(super) fn meant_kind(kind: &str) -> Option<&'static str> {
+    Some(match kind.to_lowercase().as_str() {
+        "public" | "public_network" | "bridge" | "lan" => "bridged",
+        "private_network" | "internal" | "host_only" => "private",
+        "forwarded_port" | "port" => "forward",
+        "copy" | "upload" => "file",
+        "script" | "inline" | "bash" | "sh" => "shell",
+        _ => return None,
+    })
+}
+
 fn quoted(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     words.join(", ")

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use serde_yaml::granit_parser::{
+    self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag,
+};
 
 use super::fault::Collector;
 use super::node::{Entry, Key, Node, Scalar, Value, shorten};
@@ -35,7 +37,8 @@ pub(super) fn parse(faults: &mut Collector) -> Option<Rc<Node>> {
         match event {
             Ok((event, span)) => tree.take(event, &span).ok()?,
             Err(error) => {
-                note_scan_error(tree.faults, &error);
+                let bracket = tree.open.iter().find(|open| open.flow).map(|open| open.start);
+                note_scan_error(tree.faults, &error, bracket);
                 return None;
             }
         }
@@ -49,6 +52,8 @@ struct Hopeless;
 /// A list or map whose end has not been seen.
 struct Open {
     start: usize,
+    /// Whether it stands in brackets.
+    flow: bool,
     anchor: usize,
     weight: usize,
     kind: OpenKind,
@@ -102,14 +107,19 @@ impl Tree<'_> {
                 self.remember(anchor, &node);
                 self.place(node)?;
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 self.check_tag(tag.as_deref(), span, &range);
-                self.begin(range.start, anchor, OpenKind::List(Vec::new()));
+                self.begin(range.start, style, anchor, OpenKind::List(Vec::new()));
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 self.check_tag(tag.as_deref(), span, &range);
                 let (entries, seen, merges) = (Vec::new(), HashMap::new(), Vec::new());
-                self.begin(range.start, anchor, OpenKind::Map { entries, seen, merges, key: Pending::None });
+                self.begin(
+                    range.start,
+                    style,
+                    anchor,
+                    OpenKind::Map { entries, seen, merges, key: Pending::None },
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(range.end)?,
             Event::Alias(id) => match self.anchors.get(&id).cloned() {
@@ -132,8 +142,9 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, start: usize, anchor: usize, kind: OpenKind) {
-        self.open.push(Open { start, anchor, weight: 1, kind });
+    fn begin(&mut self, start: usize, style: StructureStyle, anchor: usize, kind: OpenKind) {
+        let flow = style == StructureStyle::Flow;
+        self.open.push(Open { start, flow, anchor, weight: 1, kind });
     }
 
     fn end(&mut self, end: usize) -> Result<(), Hopeless> {
@@ -204,7 +215,7 @@ impl Tree<'_> {
         }
     }
 
-    /// The span of a block scalar begins at its `|`; its end is cut to the last character of its text.
+    /// The span of a block scalar begins at its first line; its end is cut to the last character of its text.
     fn trim_block(&self, range: Range<usize>, style: ScalarStyle) -> Range<usize> {
         match style {
             ScalarStyle::Literal | ScalarStyle::Folded => {
@@ -273,7 +284,8 @@ fn take_key(faults: &mut Collector, seen: &mut HashMap<String, Range<usize>>, no
     Pending::Key(Key { text: scalar.text.clone(), span: node.span.clone() })
 }
 
-fn note_scan_error(faults: &mut Collector, error: &ScanError) {
+/// Notes why the text is no YAML; `bracket` is where the outermost bracket stands that is open there.
+fn note_scan_error(faults: &mut Collector, error: &ScanError, bracket: Option<usize>) {
     use ErrorKind as K;
     let at = error.marker().byte_offset().unwrap_or_default();
     let (message, hint): (Cow<'static, str>, &str) = match error.kind() {
@@ -287,6 +299,10 @@ fn note_scan_error(faults: &mut Collector, error: &ScanError) {
         K::UnclosedFlowCollection { open } => (
             format!("`{open}` opens here and never closes").into(),
             "close it, or quote a text that begins with `[` or `{`",
+        ),
+        K::MismatchedFlowCollectionEnd { open, close } => (
+            format!("`{open}` opens here, and `{close}` closes it").into(),
+            "close each bracket with its own, the inner ones first",
         ),
         K::RecursionLimitExceeded => {
             ("lists and maps are nested too deeply".into(), "a Vmfile needs no more than seven levels")
@@ -321,7 +337,12 @@ fn note_scan_error(faults: &mut Collector, error: &ScanError) {
     let (_, start, line) = faults.source().line(at);
     let rest = line.get(at.saturating_sub(start)..).unwrap_or_default();
     let word = rest.find(|c: char| c.is_whitespace()).unwrap_or(rest.len());
-    faults.push(&(at..at + word.max(1)), message).hint(hint);
+    let (line, ..) = faults.source().line(at);
+    let earlier = bracket.filter(|start| faults.source().line(*start).0 < line);
+    let noted = faults.push(&(at..at + word.max(1)), message).hint(hint);
+    if let Some(start) = earlier {
+        noted.related(&(start..start + 1), "this bracket is still open");
+    }
 }
 
 fn lower_start(text: &str) -> String {

@@ -47,6 +47,11 @@ impl Decoder<'_> {
             self.reject(entry, &word, "names no folder of the host and its place in the machine", hint);
             return None;
         };
+        if to.contains(':') {
+            let hint = "write a map with `source` and `target` where a path holds a `:`".to_owned();
+            self.reject(entry, &word, "holds a `:` too many", hint);
+            return None;
+        }
         let target = match target(to) {
             Ok(target) => target,
             Err(why) => {

@@ -20,7 +20,7 @@ use super::Inputs;
 use super::fault::Collector;
 use super::node::{Key, Node, Value};
 use super::shape::{Field, Shape, Table, either};
-use super::suggest::{did_you_mean, meant};
+use super::suggest::{did_you_mean, meant, meant_kind, nearest};
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -222,17 +222,16 @@ impl<'a> Decoder<'a> {
         let found = kinds.iter().find(|(name, _)| *name == written);
         if found.is_none() {
             let at = if entry.value.span.is_empty() { &entry.key.span } else { &entry.value.span };
-            let near = super::suggest::nearest(written, names.iter().copied());
-            self.faults
-                .push(
-                    at,
-                    format!(
-                        "`type` must be {}, not `{}`",
-                        either(names.iter().copied()),
-                        super::node::shorten(written)
-                    ),
-                )
-                .maybe_hint(near.map(|near| format!("did you mean `{near}`?")));
+            let listed = either(names.iter().copied());
+            if written.is_empty() {
+                self.faults.push(at, format!("`type` must be {listed}"));
+            } else {
+                let near = meant_kind(written).filter(|kind| names.contains(kind));
+                let near = near.or_else(|| nearest(written, names.iter().copied()));
+                self.faults
+                    .push(at, format!("`type` must be {listed}, not `{}`", super::node::shorten(written)))
+                    .maybe_hint(near.map(|near| format!("did you mean `{near}`?")));
+            }
         }
         found.map(|(_, table)| *table)
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Decoder, Given};
+use super::{Decoder, Given, Role};
 use crate::vmfile::interpolate::{self, Misfit, Reference, Trouble};
 use crate::vmfile::node::{Scalar, Value, shorten};
 use crate::vmfile::shape::Shape;
@@ -120,11 +120,16 @@ impl Decoder<'_> {
             && !rule.words
             && (scalar.is_number() || scalar.as_bool().is_some())
         {
-            let hint = format!(
-                "put it in quotes if it is meant: `{}: \"{}\"`",
-                given.field.name,
-                shorten(&scalar.text)
-            );
+            let hint = match given.role {
+                Role::Field if !matches!(given.shape, Shape::Either(_)) => {
+                    format!(
+                        "put it in quotes if it is meant: `{}: \"{}\"`",
+                        given.field.name,
+                        shorten(&scalar.text)
+                    )
+                }
+                _ => given.such_as(),
+            };
             let message = format!("{} must be {}, not {}", given.label(), rule.what, scalar.describe());
             self.faults.push(given.span(), message).hint(hint);
             return None;
@@ -221,7 +226,8 @@ impl Decoder<'_> {
         match meant {
             Some(meant) => {
                 let hint = format!("write `{}: {meant}`", given.field.name);
-                self.reject(given, &word, "is not how YAML says it", hint);
+                let why = if meant == word.text { "stands in quotes" } else { "is not how YAML says it" };
+                self.reject(given, &word, why, hint);
             }
             None if word.expanded => {
                 self.reject(given, &word, "is neither `true` nor `false`", given.such_as());
@@ -238,20 +244,23 @@ impl Decoder<'_> {
             self.mismatch(given);
             return None;
         };
-        let hint = match units::size(&word.text) {
+        let bounds = || format!("it must be {} to {}", units::show_size(*least), units::show_size(*most));
+        let (why, hint) = match units::size(&word.text) {
             Ok(bytes) if (*least..=*most).contains(&bytes) => return Some(bytes),
-            Ok(_) => {
-                let (least, most) = (units::show_size(*least), units::show_size(*most));
-                self.reject(given, &word, "is out of range", format!("it must be {least} to {most}"));
-                return None;
-            }
-            Err("has no unit") => {
+            Ok(_) => ("is out of range", bounds()),
+            Err(why @ "is too large") => (why, bounds()),
+            Err(why @ "has no unit") => {
                 let name = given.field.name;
-                format!("write the unit: `{name}: {0}M` is {0} MiB, `{name}: {0}G` is {0} GiB", word.text)
+                (
+                    why,
+                    format!(
+                        "write the unit: `{name}: {0}M` is {0} MiB, `{name}: {0}G` is {0} GiB",
+                        word.text
+                    ),
+                )
             }
-            Err(_) => format!("it must be a number and K, M, G or T, {}", given.such_as()),
+            Err(why) => (why, format!("it must be a number and K, M, G or T, {}", given.such_as())),
         };
-        let why = units::size(&word.text).err().unwrap_or("is no size");
         self.reject(given, &word, why, hint);
         None
     }
@@ -266,7 +275,7 @@ impl Decoder<'_> {
         let (why, hint) = match units::span(&word.text) {
             Ok(span) if span.as_secs_f64() <= 0.0 => ("is no time at all", given.such_as()),
             Ok(span) if span <= Duration::from_secs(*most) => return Some(span),
-            Ok(_) => ("is too long", format!("it must be at most {most}s")),
+            Ok(_) => ("is too long", format!("it must be at most {}h", most / 3600)),
             Err(why @ "has no unit") => {
                 (why, format!("write the unit: `{0}: {1}s` or `{0}: {1}ms`", given.field.name, word.text))
             }

@@ -1,0 +1,319 @@
+//! `up`: from whatever state a machine is in to running, reached over SSH, provisioned and healthy.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use posada_box_catalog::{BoxRef, StoredBox};
+use posada_provider_api::{MachineSpec, MachineState, Network, ProviderError, ProviderKind};
+
+use super::provision::Provisioning;
+use super::schedule::{self, Node};
+use crate::box_progress::BoxProgress;
+use crate::error::{Error, OnMachine};
+use crate::event::Event;
+use crate::orchestrator::{Orchestrator, blocking, millis};
+use crate::project::Project;
+use crate::spec;
+use crate::state::{Entry, MachineLock, NewMachine, read_json, write_json};
+use crate::vmfile::{MachineConfig, ProviderChoice, Vmfile};
+
+/// How `up` is carried out.
+#[derive(Debug, Clone)]
+pub struct UpOptions {
+    /// The backend new machines are made on, over what the Vmfile says.
+    pub provider: Option<ProviderKind>,
+    /// Which provisioning steps run.
+    pub provisioning: Provisioning,
+    /// Whether machines that do not depend on each other come up at once.
+    pub parallel: bool,
+}
+
+impl Default for UpOptions {
+    fn default() -> Self {
+        Self { provider: None, provisioning: Provisioning::Due, parallel: true }
+    }
+}
+
+impl Orchestrator {
+    /// Brings up the machines called `names` and those they depend on, or all.
+    ///
+    /// # Errors
+    /// [`Error::UnknownMachine`]; else what failed, machine by machine. What came up stays up.
+    pub async fn up(
+        &self,
+        project: &Project,
+        vmfile: &Vmfile,
+        names: &[String],
+        options: &UpOptions,
+    ) -> Result<(), Error> {
+        let nodes = select(vmfile, names)?
+            .into_iter()
+            .map(|config| Node {
+                name: config.name.clone(),
+                after: config.depends_on.clone(),
+                work: config.clone(),
+            })
+            .collect();
+        let (of, project, options) = (self.clone(), Arc::new(project.clone()), options.clone());
+        schedule::run(self, nodes, options.parallel, move |config: MachineConfig| {
+            let (of, project, options) = (of.clone(), project.clone(), options.clone());
+            async move { of.bring_up(&project, &config, &options).await }
+        })
+        .await
+    }
+
+    async fn bring_up(
+        &self,
+        project: &Project,
+        config: &MachineConfig,
+        options: &UpOptions,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        let (entry, stored, _lock) = self.claim(project, config, options).await?;
+        let spec = self.start(&entry, config, &stored).await?;
+        self.make_ready(&entry, config, &spec, &options.provisioning).await?;
+        let forwards =
+            self.provider(&entry)?.forwards(&entry.dir).await.map_err(Error::provider(&config.name))?;
+        self.tell(Event::Machine {
+            machine: config.name.clone(),
+            state: MachineState::Running,
+            took_ms: millis(began),
+            forwards,
+            message: config.post_up_message.clone(),
+        });
+        Ok(())
+    }
+
+    /// Finds or makes the machine's record and takes its lock.
+    async fn claim(
+        &self,
+        project: &Project,
+        config: &MachineConfig,
+        options: &UpOptions,
+    ) -> Result<(Entry, StoredBox, MachineLock), Error> {
+        loop {
+            let known = self.machines.of_project(project)?.into_iter().find(|e| e.record.name == config.name);
+            let (entry, stored) = match known {
+                Some(entry) => {
+                    let stored = self.box_of(&entry, config)?;
+                    (entry, stored)
+                }
+                None => self.make(project, config, options).await?,
+            };
+            let asked = options.provider.or(match config.provider {
+                ProviderChoice::Auto => None,
+                ProviderChoice::Kvm => Some(ProviderKind::Kvm),
+                ProviderChoice::Container => Some(ProviderKind::Container),
+            });
+            if let Some(asked) = asked.filter(|asked| *asked != entry.record.provider) {
+                return Err(Error::OtherProvider {
+                    machine: config.name.clone(),
+                    is: entry.record.provider,
+                    asked,
+                });
+            }
+            if let Some(lock) = self.lock(&entry).await? {
+                return Ok((entry, stored, lock));
+            }
+            // Destroyed while we waited: what was asked for is a machine, so make a new one.
+        }
+    }
+
+    async fn make(
+        &self,
+        project: &Project,
+        config: &MachineConfig,
+        options: &UpOptions,
+    ) -> Result<(Entry, StoredBox), Error> {
+        let choice = match options.provider {
+            Some(ProviderKind::Kvm) => ProviderChoice::Kvm,
+            Some(ProviderKind::Container) => ProviderChoice::Container,
+            None => config.provider,
+        };
+        let (kind, why) = self.backends.choose(&config.name, choice).await?;
+        check_networks(config, kind)?;
+        let stored = self.obtain(config).await?;
+        let phase = self.phase(&config.name, format!("creating from {} {}", stored.name, stored.version));
+        let (machines, project, name) = (self.machines.clone(), project.clone(), config.name.clone());
+        let (box_name, box_version) = (stored.name.clone(), stored.version.to_string());
+        let box_digest = stored.digest.to_string();
+        let entry = blocking(move || {
+            let new = NewMachine { name: &name, provider: kind, box_name, box_version, box_digest };
+            machines.find_or_create(&project, &new)
+        })
+        .await?;
+        phase.done(format!("created from {} {} on the {kind} provider ({why})", stored.name, stored.version));
+        Ok((entry, stored))
+    }
+
+    /// The box for a new machine; a file is taken into the store first.
+    async fn obtain(&self, config: &MachineConfig) -> Result<StoredBox, Error> {
+        let progress = BoxProgress::new(self.sink.clone(), &config.name, &config.box_ref);
+        let (store, wanted, version) =
+            (self.store.clone(), config.box_ref.clone(), config.box_version.clone());
+        let switch = posada_box_catalog::Cancel::default();
+        let thrown = switch.clone();
+        let obtaining = blocking(move || Ok(store.obtain(&wanted, version.as_ref(), &progress, &switch)?));
+        tokio::pin!(obtaining);
+        tokio::select! {
+            stored = &mut obtaining => stored,
+            () = self.cancel.cancelled() => {
+                thrown.cancel();
+                obtaining.await.and(Err(Error::Cancelled))
+            }
+        }
+    }
+
+    /// The box the machine was made from, which stays its box whatever the Vmfile says now.
+    fn box_of(&self, entry: &Entry, config: &MachineConfig) -> Result<StoredBox, Error> {
+        let record = &entry.record;
+        if let BoxRef::Named(wanted) = &config.box_ref
+            && *wanted != record.box_name
+        {
+            self.warn(
+                &record.name,
+                format!(
+                    "the Vmfile asks for {wanted}; the machine keeps {} until it is destroyed",
+                    record.box_name
+                ),
+            );
+        }
+        let same = |stored: &StoredBox| stored.digest.to_string() == record.box_digest;
+        self.store.list()?.into_iter().find(same).ok_or_else(|| Error::BoxGone {
+            machine: record.name.clone(),
+            name: record.box_name.clone(),
+            version: record.box_version.clone(),
+        })
+    }
+
+    /// Describes the machine and starts it, unless it runs; returns the description it runs with.
+    async fn start(
+        &self,
+        entry: &Entry,
+        config: &MachineConfig,
+        stored: &StoredBox,
+    ) -> Result<MachineSpec, Error> {
+        let (dir, keys_dir) = (entry.dir.clone(), entry.dir.ssh());
+        let name = &entry.record.name;
+        let keys = blocking({
+            let name = name.clone();
+            move || {
+                let keys = posada_provisioners::keys::load_or_create(&keys_dir);
+                keys.map_err(OnMachine::new(&name)).map_err(Error::Keys)
+            }
+        })
+        .await?;
+        let wanted = spec::build(entry, config, stored, &keys);
+        let provider = self.provider(entry)?;
+        let failed = Error::provider;
+        match self.state(entry).await? {
+            MachineState::Running => {
+                return self.keep(entry, wanted);
+            }
+            MachineState::Suspended => {
+                let phase = self.phase(name, "resuming");
+                provider.resume(&dir).await.map_err(failed(name))?;
+                phase.done("resumed");
+                return self.keep(entry, wanted);
+            }
+            MachineState::Absent | MachineState::Stopped => {}
+        }
+        check_networks(config, entry.record.provider)?;
+        let phase = self.phase(name, "starting");
+        make_folders(name, &wanted)?;
+        write_json(&dir.spec(), &wanted)?;
+        let observer = self.observer(name);
+        provider.create(&dir, &wanted, &observer).await.map_err(failed(name))?;
+        tokio::select! {
+            started = provider.start(&dir, &wanted, &observer) => started.map_err(failed(name))?,
+            () = self.cancel.cancelled() => return Err(self.interrupted(entry).await),
+        }
+        phase.done("started");
+        Ok(wanted)
+    }
+
+    /// Leaves a running machine as it is, and says where its Vmfile has moved on.
+    fn keep(&self, entry: &Entry, wanted: MachineSpec) -> Result<MachineSpec, Error> {
+        let running: MachineSpec = read_json(&entry.dir.spec())?.unwrap_or_else(|| wanted.clone());
+        let drift = spec::drift(&running, &wanted);
+        if !drift.is_empty() {
+            let name = &entry.record.name;
+            let what = drift.join(", ");
+            self.warn(
+                name,
+                format!(
+                    "the Vmfile has changed since it started ({what}); `posada reload {name}` applies it"
+                ),
+            );
+        }
+        Ok(running)
+    }
+
+    /// The error of an operation that the user stopped, with the truth about the machine.
+    pub(crate) async fn interrupted(&self, entry: &Entry) -> Error {
+        let state = self.state(entry).await.unwrap_or(MachineState::Stopped);
+        Error::Interrupted { machine: entry.record.name.clone(), state }
+    }
+}
+
+/// The machines called `names` with all they depend on, or every machine; in file order.
+pub(super) fn select<'a>(vmfile: &'a Vmfile, names: &[String]) -> Result<Vec<&'a MachineConfig>, Error> {
+    if names.is_empty() {
+        return Ok(vmfile.machines.iter().collect());
+    }
+    let mut wanted = Vec::new();
+    for name in names {
+        let config = vmfile.machines.iter().find(|config| config.name.as_str() == name).ok_or_else(|| {
+            Error::UnknownMachine {
+                name: name.clone(),
+                known: vmfile.names().map(ToString::to_string).collect(),
+            }
+        })?;
+        wanted.push(config.name.clone());
+    }
+    let mut at = 0;
+    while at < wanted.len() {
+        if let Some(config) = vmfile.machine(&wanted[at]) {
+            for needed in &config.depends_on {
+                if !wanted.contains(needed) {
+                    wanted.push(needed.clone());
+                }
+            }
+        }
+        at += 1;
+    }
+    Ok(vmfile.machines.iter().filter(|config| wanted.contains(&config.name)).collect())
+}
+
+/// Refuses what the backend cannot do before anything is made.
+fn check_networks(config: &MachineConfig, provider: ProviderKind) -> Result<(), Error> {
+    let unsupported = config.networks.iter().find_map(|network| match network {
+        Network::Forward(_) => None,
+        Network::Private(_) => Some("private networks"),
+        Network::Bridged(_) => Some("bridged networks"),
+    });
+    match unsupported {
+        Some(what) => {
+            let error = ProviderError::Unsupported { provider, what: what.to_owned() };
+            Err(Error::provider(&config.name)(error))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Makes the synced folders that are to be made, and misses the others before the machine does.
+fn make_folders(machine: &posada_provider_api::MachineName, spec: &MachineSpec) -> Result<(), Error> {
+    for folder in &spec.folders {
+        if folder.source.is_dir() {
+            continue;
+        }
+        if !folder.create {
+            return Err(Error::provider(machine)(ProviderError::Host {
+                what: format!("the synced folder {} is no directory on the host", folder.source.display()),
+                remedy: "make it, correct `source`, or set `create: true`".to_owned(),
+            }));
+        }
+        fs_err::create_dir_all(&folder.source).map_err(Error::io("make a synced folder"))?;
+    }
+    Ok(())
+}
