@@ -1,23 +1,31 @@
 //! Why a step did not succeed.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use posada_provider_api::{Fault, FaultKind};
 
-use crate::{ExitStatus, Place, TransportError};
+use crate::{ExitStatus, Place, Step, TransportError};
 
-/// Why a step did not succeed. Nothing in it shows the text, arguments, environment or output of a sensitive
+/// A step that did not succeed. Nothing in it shows the text, arguments, environment or output of a sensitive
 /// step.
+#[derive(Debug)]
+pub struct StepError {
+    /// The step: ``step `nginx` ``, `shell step`.
+    pub step: String,
+    /// Where it stands in its Vmfile.
+    pub place: Place,
+    /// Why.
+    pub cause: Box<StepFailure>,
+}
+
+/// Why a step did not succeed. The message goes on after the step's name and place.
 #[derive(Debug, thiserror::Error)]
-pub enum StepError {
+pub enum StepFailure {
     /// The step ran, and said that it failed.
-    #[error("{step} ({place}) ended with {status}")]
+    #[error("ended with {status}")]
     Failed {
-        /// The step: ``step `nginx` ``.
-        step: String,
-        /// Where it stands.
-        place: Place,
         /// How it ended.
         status: ExitStatus,
         /// The last lines it printed, at most 20, oldest first; none where it is sensitive.
@@ -26,119 +34,100 @@ pub enum StepError {
         withheld: bool,
     },
     /// A file of this host that it needs cannot be read.
-    #[error("{step} ({place}) needs `{path}`, which cannot be read")]
+    #[error("needs `{}`, which cannot be read", .path.display())]
     Source {
-        /// The step.
-        step: String,
-        /// Where it stands.
-        place: Place,
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// It cannot be run as it is written.
-    #[error("{step} ({place}) cannot be run: {what}")]
-    Invalid {
-        /// The step.
-        step: String,
-        /// Where it stands.
-        place: Place,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// It is to run as root, and the login user cannot become root.
-    #[error("{step} ({place}) is privileged, and {why}")]
-    Privilege {
-        /// The step.
-        step: String,
-        /// Where it stands.
-        place: Place,
-        /// What stands against it.
-        why: &'static str,
-    },
-    /// The machine could not take the script.
-    #[error("{step} ({place}) cannot be put into the machine: {why}")]
-    Stage {
-        /// The step.
-        step: String,
-        /// Where it stands.
-        place: Place,
-        /// What the machine says.
-        why: String,
-    },
+    #[error("cannot be run: {0}")]
+    Invalid(String),
+    /// It is to run as root, and the login user cannot become root; why.
+    #[error("is privileged, and {0}")]
+    Privilege(&'static str),
+    /// The machine could not take the script; what it says.
+    #[error("cannot be put into the machine: {0}")]
+    Stage(String),
     /// The machine could not be worked with.
-    #[error("{step} ({place}) did not finish")]
-    Transport {
-        /// The step.
-        step: String,
-        /// Where it stands.
-        place: Place,
-        /// Why.
-        source: TransportError,
-    },
+    #[error("did not finish")]
+    Transport(#[source] TransportError),
 }
 
 impl StepError {
+    pub(crate) fn new(step: &Step, cause: StepFailure) -> Self {
+        Self { step: step.label(), place: step.place.clone(), cause: Box::new(cause) }
+    }
+
     /// The last lines the step printed, oldest first.
     #[must_use]
     pub fn last_lines(&self) -> &[String] {
-        match self {
-            Self::Failed { last_lines, .. } => last_lines,
+        match &*self.cause {
+            StepFailure::Failed { last_lines, .. } => last_lines,
             _ => &[],
         }
     }
 
-    /// Where the step stands in its Vmfile.
+    /// How the step ended, where it ran to its end.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        match self {
-            Self::Failed { place, .. }
-            | Self::Source { place, .. }
-            | Self::Invalid { place, .. }
-            | Self::Privilege { place, .. }
-            | Self::Stage { place, .. }
-            | Self::Transport { place, .. } => place,
+    pub fn status(&self) -> Option<&ExitStatus> {
+        match &*self.cause {
+            StepFailure::Failed { status, .. } => Some(status),
+            _ => None,
         }
     }
 
     /// Whether it was cancelled from our side.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Transport { source: TransportError::Interrupted, .. })
+        matches!(*self.cause, StepFailure::Transport(TransportError::Interrupted))
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) {}", self.step, self.place, self.cause)
+    }
+}
+
+impl std::error::Error for StepError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The failure itself is part of the message.
+        self.cause.source()
     }
 }
 
 impl Fault for StepError {
     fn kind(&self) -> FaultKind {
-        match self {
-            Self::Failed { .. } | Self::Stage { .. } | Self::Privilege { .. } => FaultKind::Provision,
-            Self::Source { .. } | Self::Invalid { .. } => FaultKind::Config,
-            Self::Transport { source, .. } => source.kind(),
+        match &*self.cause {
+            StepFailure::Failed { .. } | StepFailure::Stage(_) | StepFailure::Privilege(_) => {
+                FaultKind::Provision
+            }
+            StepFailure::Source { .. } | StepFailure::Invalid(_) => FaultKind::Config,
+            StepFailure::Transport(source) => source.kind(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         let again = "the next `posada up` or `posada provision` goes on with this step";
-        let text = match self {
-            Self::Failed { withheld: true, .. } => {
+        let text = match &*self.cause {
+            StepFailure::Failed { withheld: true, .. } => {
                 format!("its output is withheld because it is sensitive; {again}")
             }
-            Self::Failed { status: ExitStatus::Code(127), .. } => {
+            StepFailure::Failed { status: ExitStatus::Code(127), .. } => {
                 format!("127 mostly means that a command was not found in the machine; {again}")
             }
-            Self::Failed { .. } => again.to_owned(),
-            Self::Source { .. } => "correct the path, or make the file".to_owned(),
-            Self::Invalid { .. } => "correct the step in the Vmfile".to_owned(),
-            Self::Privilege { .. } => {
+            StepFailure::Failed { .. } => again.to_owned(),
+            StepFailure::Source { .. } => "correct the path, or make the file".to_owned(),
+            StepFailure::Invalid(_) => "correct the step in the Vmfile".to_owned(),
+            StepFailure::Privilege(_) => {
                 "let the box's login user use sudo without a password (`USER ALL=(ALL) NOPASSWD: ALL` in \
                  /etc/sudoers.d), set `ssh.user: root`, or set `privileged: false`"
                     .to_owned()
             }
-            Self::Stage { .. } => {
-                format!("the machine's /tmp must be writable and have room; {again}")
-            }
-            Self::Transport { source, .. } => return source.hint().or_else(|| Some(again.to_owned())),
+            StepFailure::Stage(_) => format!("the machine's /tmp must be writable and have room; {again}"),
+            StepFailure::Transport(source) => return source.hint().or_else(|| Some(again.to_owned())),
         };
         Some(text)
     }

@@ -23,7 +23,7 @@ mod write;
 
 pub use cancel::Cancel;
 pub use digest::Digest;
-pub use error::StepError;
+pub use error::{StepError, StepFailure};
 pub use keys::{KeyError, KeyPair, MachineKeys};
 pub use ledger::{Ledger, LedgerError};
 pub use output::{OutputSink, OutputStream};

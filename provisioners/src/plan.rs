@@ -7,7 +7,7 @@
 
 use posada_provider_api::{Fault, FaultKind};
 
-use crate::{Action, Digest, Ledger, RunWhen, Script, Step, StepError};
+use crate::{Action, Digest, Ledger, RunWhen, Step, StepError, StepFailure};
 
 /// Which steps were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,17 +218,12 @@ fn key(at: usize, step: &Step) -> String {
 }
 
 fn digest(step: &Step) -> Result<Digest, StepError> {
-    Digest::of(&step.action).map_err(|source| StepError::Source {
-        step: step.label(),
-        place: step.place.clone(),
-        path: match &step.action {
+    Digest::of(&step.action).map_err(|source| {
+        let path = match &step.action {
             Action::File(copy) => copy.source.clone(),
-            Action::Shell(shell) => match &shell.script {
-                Script::Path(path) => path.clone(),
-                Script::Inline(_) => step.place.file.clone(),
-            },
-        },
-        source,
+            Action::Shell(shell) => shell.script.file(step).to_owned(),
+        };
+        StepError::new(step, StepFailure::Source { path, source })
     })
 }
 
@@ -237,7 +232,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{FileCopy, Shell, StepDone};
+    use crate::{FileCopy, Script, Shell, StepDone};
     use Decision::{Run, Skip};
     use RunReason::{Always, Asked, Edited, New, Resumes};
     use SkipReason::{Done, Never, NotAsked};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
-use crate::{Action, OutputSink, Step, StepError, Transport, TransportError, copy, shell};
+use crate::{Action, OutputSink, Step, StepError, StepFailure, Transport, TransportError, copy, shell};
 
 /// A step that has succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub struct StepDone {
 /// of a sensitive step is withheld altogether: no filter knows every form a secret can be printed in.
 ///
 /// # Errors
-/// [`StepError::Failed`] where the step says so; the others where it could not be run.
+/// [`StepFailure::Failed`](crate::StepFailure::Failed) where the step says so; the others where it could not be
+/// run.
 pub fn run_step(
     step: &Step,
     transport: &mut dyn Transport,
@@ -54,6 +55,6 @@ impl Step {
     }
 
     pub(crate) fn transport_error(&self, source: TransportError) -> StepError {
-        StepError::Transport { step: self.label(), place: self.place.clone(), source }
+        StepError::new(self, StepFailure::Transport(source))
     }
 }

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 
 use crate::digest::Digest;
 use crate::output::{Tail, Withheld};
 use crate::transport::{Captured, capture};
-use crate::{OutputSink, Script, Shell, Stdin, Step, StepError, Transport, quote};
+use crate::{OutputSink, Script, Shell, Stdin, Step, StepError, StepFailure, Transport, quote};
 
 /// What a script consists of, ready to run.
 pub(crate) struct Program {
@@ -119,21 +120,12 @@ pub(crate) fn run(
     env: &BTreeMap<String, String>,
     sink: &dyn OutputSink,
 ) -> Result<Digest, StepError> {
-    let invalid = |what: &str| StepError::Invalid {
-        step: step.label(),
-        place: step.place.clone(),
-        what: what.to_owned(),
-    };
-    let program = Program::read(&shell.script).map_err(|source| StepError::Source {
-        step: step.label(),
-        place: step.place.clone(),
-        path: match &shell.script {
-            Script::Path(path) => path.clone(),
-            Script::Inline(_) => step.place.file.clone(),
-        },
-        source,
+    let program = Program::read(&shell.script).map_err(|source| {
+        let path = shell.script.file(step).to_owned();
+        StepError::new(step, StepFailure::Source { path, source })
     })?;
-    let runner = runner(&program, shell, env, step.sensitive).map_err(|what| invalid(&what))?;
+    let runner = runner(&program, shell, env, step.sensitive)
+        .map_err(|what| StepError::new(step, StepFailure::Invalid(what)))?;
 
     let staged = stage(step, &program, &runner, shell.privileged, transport)?;
     let dir = quote::word(&staged.dir);
@@ -149,13 +141,17 @@ pub(crate) fn run(
         return Ok(Digest::of_shell(shell, &program));
     }
     let last_lines = if step.sensitive { Vec::new() } else { tail.into_lines() };
-    Err(StepError::Failed {
-        step: step.label(),
-        place: step.place.clone(),
-        status,
-        last_lines,
-        withheld: step.sensitive,
-    })
+    Err(StepError::new(step, StepFailure::Failed { status, last_lines, withheld: step.sensitive }))
+}
+
+impl Script {
+    /// The file that holds it: its own, or that of its step.
+    pub(crate) fn file<'a>(&'a self, step: &'a Step) -> &'a Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Inline(_) => &step.place.file,
+        }
+    }
 }
 
 /// The text of the runner, or what is wrong with the step.
@@ -240,14 +236,14 @@ fn stage(
     let said = capture(transport, &command, Stdin::Bytes(&stream)).map_err(|e| step.transport_error(e))?;
 
     let value = |key: &str| said.out.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let privilege = |why| StepError::Privilege { step: step.label(), place: step.place.clone(), why };
+    let privilege = |why| StepError::new(step, StepFailure::Privilege(why));
     match (value("sudo"), value("dir")) {
         (Some("missing"), _) => Err(privilege("there is no sudo in the machine")),
         (Some("password"), _) => Err(privilege("sudo asks the login user for a password, or refuses")),
         (sudo, Some(dir)) if said.status.success() => {
             Ok(Staged { dir: dir.to_owned(), by_sudo: sudo == Some("yes") })
         }
-        _ => Err(StepError::Stage { step: step.label(), place: step.place.clone(), why: why(&said) }),
+        _ => Err(StepError::new(step, StepFailure::Stage(why(&said)))),
     }
 }
 

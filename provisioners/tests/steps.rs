@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use posada_provider_api::{Fault, FaultKind};
 use posada_provisioners::{
     Action, Digest, ExitStatus, FileCopy, Place, RunWhen, Script, Shell, Ssh, Step, StepDone, StepError,
-    TransportError, run_step,
+    StepFailure, TransportError, run_step,
 };
 use support::{Lines, Server, User};
 
@@ -91,7 +91,7 @@ fn the_first_line_chooses_the_interpreter() {
         ["a", "b"]
     );
     let (done, lines) = run(&mut ssh, &inline("#!/opt/none/python9\nx"));
-    assert!(matches!(done, Err(StepError::Failed { status: ExitStatus::Code(127), .. })), "{done:?}");
+    assert_eq!(done.unwrap_err().status(), Some(&ExitStatus::Code(127)));
     assert!(lines.all()[0].1.contains("/opt/none/python9"), "{:?}", lines.all());
 }
 
@@ -153,7 +153,7 @@ fn without_sudo_privileged_is_a_clear_error() {
     let server = user.server();
     let mut ssh = server.connect();
     let error = run(&mut ssh, &shell(Script::Inline("id".into()), &[], &[], true)).0.unwrap_err();
-    assert!(matches!(error, StepError::Privilege { .. }), "{error:?}");
+    assert!(matches!(*error.cause, StepFailure::Privilege(_)), "{error:?}");
     assert_eq!(
         error.to_string(),
         "step `it` (/p/Vmfile:12:5) is privileged, and sudo asks the login user for a password, or refuses"
@@ -206,7 +206,7 @@ fn a_full_disk_is_told() {
     fs::write(user.home.join(".bashrc"), "trap '' XFSZ; ulimit -f 4\n").unwrap();
     let large = format!("#!/bin/sh\n{}\n", "# text\n".repeat(20_000));
     let error = run(&mut ssh, &inline(&large)).0.unwrap_err();
-    assert!(matches!(error, StepError::Stage { .. }), "{error:?}");
+    assert!(matches!(*error.cause, StepFailure::Stage(_)), "{error:?}");
     assert_eq!(leftovers(&user.name), Vec::<PathBuf>::new());
 }
 
@@ -313,7 +313,7 @@ fn places_of_root_are_written_by_sudo_or_told() {
     let error = run(&mut plain.server().connect(), &copy(&source, &format!("{}/app/x", target.display())))
         .0
         .unwrap_err();
-    let StepError::Transport { source: upload @ TransportError::Upload { .. }, .. } = &error else {
+    let StepFailure::Transport(upload @ TransportError::Upload { .. }) = &*error.cause else {
         panic!("{error:?}")
     };
     let why = format!("{} may not write in {}", plain.name, target.display());
@@ -337,17 +337,17 @@ fn what_cannot_be_copied_is_told() {
     let mut ssh = server.connect();
     let dir = tempfile::tempdir().unwrap();
     let error = run(&mut ssh, &copy(&dir.path().join("none"), "/tmp/x")).0.unwrap_err();
-    assert!(matches!(error, StepError::Source { .. }), "{error:?}");
+    assert!(matches!(*error.cause, StepFailure::Source { .. }), "{error:?}");
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let error = run(&mut ssh, &copy(&tree, &file.display().to_string())).0.unwrap_err();
-    let StepError::Transport { source, .. } = error else { panic!() };
+    let StepFailure::Transport(source) = *error.cause else { panic!() };
     assert!(source.to_string().contains("is not a directory"), "{source}");
     let _socket = std::os::unix::net::UnixListener::bind(tree.join("s.sock")).unwrap();
     let error = run(&mut ssh, &copy(&tree, &dir.path().join("o").display().to_string())).0.unwrap_err();
-    let StepError::Transport { source, .. } = error else { panic!() };
+    let StepFailure::Transport(source) = *error.cause else { panic!() };
     let cause = std::error::Error::source(&source).unwrap().to_string();
     assert!(cause.contains("s.sock"), "{cause}");
 }
