@@ -1,2 +1,24 @@
 //! The `posada` command.
-fn main() {}
+
+mod app;
+mod args;
+mod commands;
+mod context;
+mod entries;
+mod exit;
+mod failure;
+mod interrupt;
+mod printer;
+mod report;
+mod terminal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    // Entries come before all else: they need a process with one thread and nothing set up.
+    match entries::dispatch(&words) {
+        Some(code) => code,
+        None => app::run(words),
+    }
+}

@@ -1,0 +1,56 @@
+mod add;
+mod build;
+mod list;
+mod progress;
+mod remove;
+
+use clap::Subcommand;
+
+use crate::commands::operation::STOPPING;
+use crate::context::Context;
+use crate::exit::ExitStatus;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+
+/// Manage boxes, what machines are made from
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Add(add::Args),
+    Build(build::Args),
+    List(list::Args),
+    Remove(remove::Args),
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
+    match args.command {
+        Command::Add(args) => add::run(args, context),
+        Command::Build(args) => build::run(args, context),
+        Command::List(args) => list::run(args, context),
+        Command::Remove(args) => remove::run(args, context),
+    }
+}
+
+/// Does long work on a box, which Ctrl-C ends cleanly.
+fn work<T>(
+    context: &Context,
+    work: impl FnOnce(&posada_box_catalog::Cancel) -> std::result::Result<T, posada_box_catalog::BoxError>,
+) -> Result<T> {
+    let cancel = posada_box_catalog::Cancel::default();
+    let wish = cancel.clone();
+    let interrupt = Interrupt::listen(&context.printer, Some(STOPPING), move || wish.cancel())?;
+    work(&cancel).map_err(|error| Failure::from(error).interrupted_by(interrupt.exit_status()))
+}
+
+/// A box, as a JSON line.
+#[derive(serde::Serialize)]
+struct BoxEvent<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    stored: &'a posada_box_catalog::StoredBox,
+}
