@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """Posada beside its peers, in one run, on the same Debian root file system. Run as root through `make bench`.
 
     POSADA=target/release/posada tests/benches/start.py [--rounds N] [--only NAME,…] [--write]
