@@ -7,23 +7,23 @@ use std::path::Path;
 use super::*;
 use crate::vmfile::{Faults, Inputs, Vmfile, schema};
 
-/// A table, the heading of its keys in the reference, and a file with `{}` where its keys can stand.
+/// A table, the heading of its keys in the reference, and a file with `KEYS` where its keys can stand.
 type Context = (&'static Table, &'static str, &'static str);
 
 static CONTEXTS: [Context; 13] = [
-    (&ROOT, "file", "{}"),
-    (&PARAM, "parameter", "box: debian/12\nparams: { p: { {} } }"),
-    (&MACHINE, "machine", "box: debian/12\nmachines: { web: {}, db: {}, x: { {} } }"),
-    (&FORWARD_SHORT, "forward in short", "box: debian/12\nnetworks: [{ {} }]"),
-    (&FORWARD, "forward", "box: debian/12\nnetworks: [{ {} }]"),
-    (&PRIVATE, "private network", "box: debian/12\nnetworks: [{ {} }]"),
-    (&BRIDGED, "bridged network", "box: debian/12\nnetworks: [{ {} }]"),
-    (&SYNCED_FOLDER, "synced folder", "box: debian/12\nsynced_folders: [{ {} }]"),
-    (&SHELL, "shell step", "box: debian/12\nprovision: [{ {} }]"),
-    (&FILE_COPY, "file step", "box: debian/12\nprovision: [{ {} }]"),
-    (&SSH, "ssh", "box: debian/12\nssh: { {} }"),
-    (&HEALTH, "healthcheck", "box: debian/12\nhealthcheck: { {} }"),
-    (&HTTP, "http", "box: debian/12\nhealthcheck: { http: { {} } }"),
+    (&ROOT, "file", "KEYS"),
+    (&PARAM, "parameter", "box: debian/12\nparams: { p: { KEYS } }"),
+    (&MACHINE, "machine", "box: debian/12\nmachines: { web: {}, db: {}, x: { KEYS } }"),
+    (&FORWARD_SHORT, "forward in short", "box: debian/12\nnetworks: [{ KEYS }]"),
+    (&FORWARD, "forward", "box: debian/12\nnetworks: [{ KEYS }]"),
+    (&PRIVATE, "private network", "box: debian/12\nnetworks: [{ KEYS }]"),
+    (&BRIDGED, "bridged network", "box: debian/12\nnetworks: [{ KEYS }]"),
+    (&SYNCED_FOLDER, "synced folder", "box: debian/12\nsynced_folders: [{ KEYS }]"),
+    (&SHELL, "shell step", "box: debian/12\nprovision: [{ KEYS }]"),
+    (&FILE_COPY, "file step", "box: debian/12\nprovision: [{ KEYS }]"),
+    (&SSH, "ssh", "box: debian/12\nssh: { KEYS }"),
+    (&HEALTH, "healthcheck", "box: debian/12\nhealthcheck: { KEYS }"),
+    (&HTTP, "http", "box: debian/12\nhealthcheck: { http: { KEYS } }"),
 ];
 
 fn parse(text: &str) -> Result<Vmfile, Faults> {
@@ -45,7 +45,7 @@ fn file_with((table, _, file): &Context, field: &Field, value: &str) -> String {
         }
     }
     let between = if std::ptr::eq(*table, &raw const ROOT) { "\n" } else { ", " };
-    file.replace("{}", &keys.join(between))
+    file.replace("KEYS", &keys.join(between))
 }
 
 #[test]
