@@ -159,8 +159,8 @@ impl Ledger {
         let mut next = self.file.clone();
         // What this step replaces must not count any more: were it restored by a later edit, it would have to
         // run again.
-        if let Some(old) = planned.supersedes {
-            next.succeeded.retain(|r| !(r.key == planned.key && r.digest == old));
+        if let Some(old) = &planned.supersedes {
+            next.succeeded.retain(|r| r != old);
         }
         next.succeeded.retain(|r| !(r.key == planned.key && r.digest == done.digest));
         next.succeeded.push(Record {

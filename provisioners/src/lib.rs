@@ -25,7 +25,7 @@ pub use cancel::Cancel;
 pub use digest::Digest;
 pub use error::{StepError, StepFailure};
 pub use keys::{KeyError, KeyPair, MachineKeys};
-pub use ledger::{Ledger, LedgerError};
+pub use ledger::{Ledger, LedgerError, Record};
 pub use output::{OutputSink, OutputStream};
 pub use plan::{Decision, PlanError, Planned, RunReason, Selection, SkipReason, plan};
 pub use run::{StepDone, run_step};

@@ -7,6 +7,7 @@
 
 use posada_provider_api::{Fault, FaultKind};
 
+use crate::ledger::Record;
 use crate::{Action, Digest, Ledger, RunWhen, Step, StepError, StepFailure};
 
 /// Which steps were asked for.
@@ -63,8 +64,8 @@ pub struct Planned<'a> {
     pub key: String,
     /// Whether it runs, and why.
     pub decision: Decision,
-    /// The digest of its earlier self, which it replaces when it succeeds.
-    pub supersedes: Option<Digest>,
+    /// The record of its earlier self, which it replaces when it succeeds.
+    pub supersedes: Option<Record>,
 }
 
 /// Why there is no plan.
@@ -145,9 +146,7 @@ pub fn plan<'a>(
     let mut done = vec![false; planned.len()];
     for same_key in [true, false] {
         for (at, digest) in digests.iter().enumerate().filter(|(_, d)| d.is_some()) {
-            let answers = |r: &&crate::ledger::Record| {
-                Some(r.digest) == *digest && (!same_key || r.key == planned[at].key)
-            };
+            let answers = |r: &&Record| Some(r.digest) == *digest && (!same_key || r.key == planned[at].key);
             if let (false, Some(found)) = (done[at], free.iter().position(answers)) {
                 free.remove(found);
                 done[at] = true;
@@ -156,7 +155,7 @@ pub fn plan<'a>(
     }
     for (at, each) in planned.iter_mut().enumerate() {
         if !done[at] {
-            each.supersedes = free.iter().rev().find(|r| r.key == each.key).map(|r| r.digest);
+            each.supersedes = earlier_self(&free, each, at).map(|found| free.remove(found).clone());
         }
         if each.decision != Decision::Run(RunReason::New) {
             continue;
@@ -172,6 +171,22 @@ pub fn plan<'a>(
         };
     }
     Ok(planned)
+}
+
+/// The record that a step, edited since, has left: that of its name, or of its place. A step without a name may
+/// also have moved since it was recorded; then the nearest record of its kind that answers for no step is taken
+/// for it. That may be one of a step that was taken out: put back, it then runs again, which is better than to
+/// skip a step whose traces another has overwritten.
+fn earlier_self(free: &[&Record], each: &Planned<'_>, at: usize) -> Option<usize> {
+    let same = free.iter().rposition(|r| r.key == each.key);
+    if same.is_some() || each.step.name.is_some() {
+        return same;
+    }
+    let distance = |r: &Record| {
+        let place: usize = r.key.strip_prefix(each.step.kind())?.trim().parse().ok()?;
+        Some(place.abs_diff(at + 1))
+    };
+    free.iter().enumerate().filter_map(|(index, r)| Some((distance(r)?, index))).min().map(|(_, index)| index)
 }
 
 /// What can be said of a step without the ledger.
@@ -314,6 +329,15 @@ mod tests {
         assert_eq!(machine.up(&inserted), [Run(New), Skip(Done), Skip(Done), Skip(Done)]);
         assert_eq!(machine.decisions(&[shell("c")]), [Skip(Done)]);
         assert_eq!(machine.decisions(&inserted), [Skip(Done); 4], "what was taken out is still done");
+    }
+
+    #[test]
+    fn a_step_that_moved_and_was_edited_then_does_not_leave_its_old_self_behind() {
+        let mut machine = Machine::new();
+        machine.up(&[shell("a")]);
+        machine.up(&[shell("new"), shell("a")]);
+        assert_eq!(machine.up(&[shell("new"), shell("a2")]), [Skip(Done), Run(Edited)]);
+        assert_eq!(machine.decisions(&[shell("new"), shell("a")]), [Skip(Done), Run(Edited)]);
     }
 
     #[test]

@@ -57,6 +57,16 @@ fn commands_run_and_say_how_they_ended() {
 }
 
 #[test]
+fn the_start_files_of_the_shell_are_read_once() {
+    let user = support::User::new("b", false);
+    std::fs::write(user.home.join(".bashrc"), "export TIMES=x$TIMES\necho from bashrc >&2\n").unwrap();
+    let server = user.server();
+    let mut ssh = server.connect();
+    let got = run(&mut ssh, "echo $TIMES", Stdin::Empty);
+    assert_eq!(got, (ExitStatus::Code(0), b"x\n".to_vec(), b"from bashrc\n".to_vec()));
+}
+
+#[test]
 fn a_signal_is_told_by_its_name() {
     let server = Server::for_root();
     let mut ssh = server.connect();

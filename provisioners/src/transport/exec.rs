@@ -93,8 +93,7 @@ impl<'l, 's> Running<'l, 's> {
             let moved = self.feed.pump(&mut self.channel, readable)? | self.read(output)?;
             readable = false;
             if self.channel.eof() {
-                self.frame.finish(|text| output(OutputStream::Stderr, text));
-                return Ok(());
+                break;
             }
             if moved {
                 quiet_since = Instant::now();
@@ -106,7 +105,7 @@ impl<'l, 's> Running<'l, 's> {
                 Event::Socket => {}
                 Event::Other => readable = true,
                 Event::Cancelled => return Err(TransportError::Interrupted),
-                Event::TimedOut if linger.is_some_and(|l| l <= Instant::now()) => return Ok(()),
+                Event::TimedOut if linger.is_some_and(|l| l <= Instant::now()) => break,
                 Event::TimedOut => {
                     return Err(TransportError::TimedOut {
                         during: "running a command",
@@ -115,6 +114,8 @@ impl<'l, 's> Running<'l, 's> {
                 }
             }
         }
+        self.frame.finish(|text| output(OutputStream::Stderr, text));
+        Ok(())
     }
 
     /// Reads a piece of each stream; tells whether there was one.

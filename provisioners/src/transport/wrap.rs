@@ -36,9 +36,10 @@ impl Frame {
     /// The command line that runs `command` inside the frame; any POSIX shell, and fish, understands it.
     pub(super) fn wrap(&self, command: &str) -> String {
         let mark = String::from_utf8_lossy(&self.mark);
+        // The shell that sshd started has read ~/.bashrc; at its level bash would read it once more.
         // A status over 128 is passed on as the signal it stands for, where it is one.
         let frame = format!(
-            "printf '%s\\n' \"{mark}g$$\" >&2; \"${{SHELL:-/bin/sh}}\" -c \"$1\"; s=$?; \
+            "printf '%s\\n' \"{mark}g$$\" >&2; SHLVL=1 \"${{SHELL:-/bin/sh}}\" -c \"$1\"; s=$?; \
              printf '%s\\n' \"{mark}e$s\" >&2; \
              if [ $s -gt 128 ]; then kill -$((s-128)) $$ 2>/dev/null; fi; exit $s"
         );
