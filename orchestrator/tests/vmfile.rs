@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use posada_orchestrator::vmfile::{Faults, Inputs, Vmfile, schema};
+use posada_templates::{Shape, StarterInput, render_starter};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -107,6 +108,32 @@ fn bad_files_are_told_of_as_recorded() {
         }, {
             insta::assert_snapshot!(name, faults.to_string());
         });
+    }
+}
+
+/// What the project itself hands out is good: the examples, and what `posada init` writes.
+#[test]
+fn examples_and_starters_pass_parser_and_schema() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut texts: Vec<(String, String)> = std::fs::read_dir(examples)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("Vmfile"))
+        .filter(|path| path.is_file())
+        .map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap()))
+        .collect();
+    assert!(!texts.is_empty());
+    for shape in [Shape::Minimal, Shape::Web, Shape::Several] {
+        let input = StarterInput { box_ref: "debian/12".to_owned() };
+        texts.push((format!("{shape:?}"), render_starter(shape, &input).unwrap()));
+    }
+    let validator = validator();
+    for (name, text) in texts {
+        if let Err(faults) = parse(&text) {
+            panic!("{name}: {faults}");
+        }
+        let json = as_json(&text).unwrap_or_else(|| panic!("{name} is no YAML to others"));
+        let errors: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{name}: {errors:#?}");
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// `did you mean `x`?`, or else what there is.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: &[&'a str], what: &str) -> Option<String> {
+pub(super) fn did_you_mean(word: &str, candidates: &[&str], what: &str) -> Option<String> {
     match nearest(word, candidates.iter().copied()) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None if candidates.is_empty() => None,

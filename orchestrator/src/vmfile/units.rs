@@ -76,8 +76,8 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
 
 /// `bytes` as people write it, with the largest unit that needs no fraction.
 pub(super) fn show_size(bytes: u64) -> String {
-    let units = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
-    let fitting = units.iter().find(|(_, shift)| bytes != 0 && bytes % (1 << shift) == 0);
+    let units: [(&str, u32); 4] = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+    let fitting = units.iter().find(|(_, shift)| bytes != 0 && bytes.is_multiple_of(1 << shift));
     fitting.map_or_else(|| format!("{bytes}B"), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
