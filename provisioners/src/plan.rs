@@ -64,7 +64,7 @@ pub struct Planned<'a> {
     pub key: String,
     /// Whether it runs, and why.
     pub decision: Decision,
-    /// The record of its earlier self, which it replaces when it succeeds.
+    /// The record of its earlier self, edited since or not, which it replaces when it succeeds.
     pub supersedes: Option<Record>,
 }
 
@@ -148,7 +148,7 @@ pub fn plan<'a>(
         for (at, digest) in digests.iter().enumerate().filter(|(_, d)| d.is_some()) {
             let answers = |r: &&Record| Some(r.digest) == *digest && (!same_key || r.key == planned[at].key);
             if let (false, Some(found)) = (done[at], free.iter().position(answers)) {
-                free.remove(found);
+                planned[at].supersedes = Some(free.remove(found).clone());
                 done[at] = true;
             }
         }
@@ -338,6 +338,16 @@ mod tests {
         machine.up(&[shell("new"), shell("a")]);
         assert_eq!(machine.up(&[shell("new"), shell("a2")]), [Skip(Done), Run(Edited)]);
         assert_eq!(machine.decisions(&[shell("new"), shell("a")]), [Skip(Done), Run(Edited)]);
+    }
+
+    #[test]
+    fn a_step_that_moved_and_runs_again_is_recorded_once() {
+        let mut machine = Machine::new();
+        machine.up(&[shell("a"), shell("b")]);
+        let moved = [Step { run: RunWhen::Always, ..shell("b") }, shell("a")];
+        machine.up(&moved);
+        assert_eq!(machine.ledger.succeeded().len(), 2);
+        assert_eq!(machine.decisions(&[shell("b"), shell("a"), shell("b")])[2], Run(New));
     }
 
     #[test]
