@@ -76,10 +76,14 @@ impl Client {
         };
         match UnixStream::connect(short_path(&dir)).await {
             Ok(stream) => Ok(stream),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
                 Err(absent)
             }
-            Err(error) => Err(ProviderError::Internal { what: format!("connect to the supervisor: {error}") }),
+            Err(error) => {
+                Err(ProviderError::Internal { what: format!("connect to the supervisor: {error}") })
+            }
         }
     }
 
@@ -95,7 +99,8 @@ impl Client {
         let mut reader = LineReader::new();
         loop {
             let line = reader.line(stream).await.map_err(|_| self.died())?.ok_or_else(|| self.died())?;
-            let reply = serde_json::from_slice(&line).map_err(|error| internal("read a reply", &error.into()))?;
+            let reply =
+                serde_json::from_slice(&line).map_err(|error| internal("read a reply", &error.into()))?;
             match reply {
                 Reply::Phase { text } => observer.phase(&text),
                 Reply::Warning { text } => observer.warn(&text),

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posada_provider_api::Observer;
+use rustix::event::{Timespec, epoll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,9 +37,7 @@ impl ConsoleHub {
     /// # Errors
     /// Where the log cannot be opened.
     pub fn start(console: OwnedFd, log: &Path, observer: Arc<dyn Observer>) -> io::Result<Self> {
-        fcntl_setfl(&console, fcntl_getfl(&console)? | OFlags::NONBLOCK)?;
-        // SAFETY: the descriptor is owned by the `AsyncFd` and nothing else closes or replaces it.
-        let console = unsafe { AsyncFd::register(console) }?;
+        let console = Terminal::new(console)?;
         let log = BoundedLog::open(log)?;
         let printed = broadcast::Sender::new(256);
         let (typed, keys) = mpsc::channel(64);
@@ -63,50 +63,91 @@ impl Drop for ConsoleHub {
 }
 
 async fn pump(
-    console: AsyncFd<OwnedFd>,
+    console: Terminal,
     mut log: BoundedLog,
     observer: Arc<dyn Observer>,
     printed: broadcast::Sender<Arc<[u8]>>,
     mut keys: mpsc::Receiver<Vec<u8>>,
 ) {
     let mut lines = Lines::default();
+    let mut pending = Vec::new();
     let mut chunk = [0u8; 4096];
     loop {
-        tokio::select! {
-            read = read_some(&console, &mut chunk) => match read {
-                Ok(0) | Err(_) => break,
-                Ok(read) => {
-                    let bytes = &chunk[..read];
-                    log.write(bytes);
-                    lines.feed(bytes, |line| observer.console(line));
-                    let _ = printed.send(bytes.into());
-                }
-            },
-            Some(typed) = keys.recv() => {
-                if write_whole(&console, &typed).await.is_err() {
-                    break;
-                }
+        while let Some(read) = console.read(&mut chunk) {
+            let bytes = &chunk[..read];
+            if bytes.is_empty() {
+                return;
             }
+            log.write(bytes);
+            lines.feed(bytes, |line| observer.console(line));
+            // Nobody attached is no error.
+            let _ = printed.send(bytes.into());
+            tokio::task::yield_now().await;
+        }
+        while !pending.is_empty()
+            && let Some(written) = console.write(&pending)
+        {
+            pending.drain(..written);
+        }
+        tokio::select! {
+            () = console.edge() => {}
+            Some(typed) = keys.recv(), if pending.is_empty() => pending = typed,
         }
     }
 }
 
-async fn read_some(console: &AsyncFd<OwnedFd>, chunk: &mut [u8]) -> io::Result<usize> {
-    let read = |fd: &OwnedFd| match rustix::io::read(fd, &mut *chunk) {
-        // A hung-up terminal (vhangup(2), as systemd does at its start) comes back when it is opened again.
-        Err(rustix::io::Errno::IO) => Err(io::ErrorKind::WouldBlock.into()),
-        other => Ok(other?),
-    };
-    console.async_io(tokio::io::Interest::READABLE, read).await
+/// The host's end of a console. A terminal that its machine hangs up (vhangup(2), as systemd does at its start)
+/// comes back when the machine opens it again. The event loop takes a hang-up for the end and would spin on it,
+/// so the terminal is watched by an epoll instance of its own, for edges, and that one by the event loop.
+#[derive(Debug)]
+struct Terminal {
+    fd: OwnedFd,
+    edges: AsyncFd<OwnedFd>,
 }
 
-async fn write_whole(console: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written =
-            console.async_io(tokio::io::Interest::WRITABLE, |fd| Ok(rustix::io::write(fd, bytes)?)).await?;
-        bytes = &bytes[written..];
+impl Terminal {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
+        let edges = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wanted = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        epoll::add(&edges, &fd, epoll::EventData::new_u64(0), wanted)?;
+        // SAFETY: the descriptor is owned by the `AsyncFd` and nothing else closes or replaces it.
+        let edges = unsafe { AsyncFd::register_with_interest(edges, tokio::io::Interest::READABLE) }?;
+        Ok(Self { fd, edges })
     }
-    Ok(())
+
+    /// Returns when the terminal may have become readable or writable since the last time.
+    async fn edge(&self) {
+        loop {
+            let Ok(mut ready) = self.edges.readable().await else { return };
+            let mut events = [MaybeUninit::uninit()];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let seen = epoll::wait(&self.edges, &mut events, Some(&now)).map_or(0, |(seen, _)| seen.len());
+            ready.clear_ready();
+            if seen > 0 {
+                return;
+            }
+        }
+    }
+
+    /// What can be read now: `None` for nothing yet, 0 for never again.
+    fn read(&self, chunk: &mut [u8]) -> Option<usize> {
+        settled(rustix::io::read(&self.fd, chunk))
+    }
+
+    /// How much can be written now.
+    fn write(&self, bytes: &[u8]) -> Option<usize> {
+        settled(rustix::io::write(&self.fd, bytes))
+    }
+}
+
+fn settled(moved: rustix::io::Result<usize>) -> Option<usize> {
+    use rustix::io::Errno;
+    match moved {
+        Ok(moved) => Some(moved),
+        Err(Errno::AGAIN | Errno::INTR | Errno::IO) => None,
+        Err(_) => Some(0),
+    }
 }
 
 async fn lend(stream: UnixStream, mut printed: broadcast::Receiver<Arc<[u8]>>, typed: mpsc::Sender<Vec<u8>>) {
@@ -151,15 +192,13 @@ impl Lines {
 
 /// `text` without escape sequences (ECMA-48, section 5.4) and control characters, so that a machine cannot draw
 /// on the user's terminal.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         if c == '\u{1b}' {
             match chars.next() {
-                Some('[') => {
-                    while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-                }
+                Some('[') => while chars.next().is_some_and(|c| !('@'..='~').contains(&c)) {},
                 Some(']') => {
                     while chars.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {}
                     chars.next_if_eq(&'\\');
@@ -245,6 +284,46 @@ mod tests {
         machine.read_exact(&mut keys).await.unwrap();
         assert_eq!(&keys, b"ls\n");
         assert!(fs_err::read_to_string(&log).unwrap().contains("hello"));
+    }
+
+    #[tokio::test]
+    async fn a_terminal_that_was_hung_up_comes_back() {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let open = || {
+            use std::os::unix::fs::OpenOptionsExt;
+            let flags = OFlags::NOCTTY.bits().cast_signed();
+            File::options().read(true).write(true).custom_flags(flags).open(&path).unwrap()
+        };
+        let terminal = Terminal::new(master).unwrap();
+        open().write_all(b"before").unwrap();
+        let mut chunk = [0; 16];
+        while terminal.read(&mut chunk).is_some() {}
+        for _ in 0..3 {
+            // Closing the last slave is the hang-up.
+            let slave = open();
+            (&slave).write_all(b"x").unwrap();
+            let read = loop {
+                match terminal.read(&mut chunk) {
+                    Some(read) => break read,
+                    None => terminal.edge().await,
+                }
+            };
+            assert_eq!(&chunk[..read], b"x");
+        }
+        assert_eq!(terminal.read(&mut chunk), None);
+        let quiet = tokio::time::timeout(std::time::Duration::from_millis(50), async {
+            let mut edges = 0u32;
+            loop {
+                terminal.edge().await;
+                edges += 1;
+                assert!(edges < 10, "a hang-up is told once");
+            }
+        });
+        assert!(quiet.await.is_err());
     }
 
     #[test]

@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn requests_are_flat_json() {
-        let line = to_line(&Envelope { version: VERSION, request: Request::Stop { patience_ms: 5 } }).unwrap();
+        let line =
+            to_line(&Envelope { version: VERSION, request: Request::Stop { patience_ms: 5 } }).unwrap();
         assert_eq!(String::from_utf8(line).unwrap(), "{\"version\":1,\"op\":\"stop\",\"patience_ms\":5}\n");
         let back: Envelope = serde_json::from_str(r#"{"version":1,"op":"status"}"#).unwrap();
         assert_eq!(back.request, Request::Status);

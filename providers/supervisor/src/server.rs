@@ -33,7 +33,8 @@ impl Server {
     /// Serves `machine` on `listener`, in the background.
     #[must_use]
     pub fn start(machine: Arc<Machine>, listener: UnixListener) -> Arc<Self> {
-        let server = Arc::new(Self { machine, console: Mutex::default(), conversations: watch::Sender::new(0) });
+        let server =
+            Arc::new(Self { machine, console: Mutex::default(), conversations: watch::Sender::new(0) });
         let accepting = server.clone();
         tokio::spawn(async move {
             loop {
@@ -89,7 +90,9 @@ impl Server {
         };
         let result = match request {
             Request::Watch => self.watch(&stream).await?.map(|()| (Answer::default(), None)),
-            Request::Status => Ok((Answer { status: Some(self.machine.status()), ..Answer::default() }, None)),
+            Request::Status => {
+                Ok((Answer { status: Some(self.machine.status()), ..Answer::default() }, None))
+            }
             Request::Stop { patience_ms } => {
                 let stopped = self.stop(Duration::from_millis(patience_ms)).await;
                 stopped.map(|stopped| (Answer { stopped: Some(stopped), ..Answer::default() }, None))
@@ -148,7 +151,8 @@ impl Server {
             }
             Stage::Starting | Stage::Ended(_) => return Ok(stopped(began, false)),
         };
-        let mut ended = async |limit| timeout(limit, stages.wait_for(|s| matches!(s, Stage::Ended(_)))).await.is_ok();
+        let mut ended =
+            async |limit| timeout(limit, stages.wait_for(|s| matches!(s, Stage::Ended(_)))).await.is_ok();
         if !patience.is_zero() && guest.ask_to_stop().is_ok() && ended(patience).await {
             return Ok(stopped(began, false));
         }
@@ -220,7 +224,9 @@ impl Server {
                 Stage::Ended(None) => return Err(self.not_running()),
                 Stage::Starting => {
                     if timeout_at(deadline, stirs.changed()).await.is_err() {
-                        return Err(self.machine.error(format!("the machine did not start within {patience:?}")));
+                        return Err(self
+                            .machine
+                            .error(format!("the machine did not start within {patience:?}")));
                     }
                     continue;
                 }
