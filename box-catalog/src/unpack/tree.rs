@@ -160,8 +160,8 @@ impl Tree {
                     at += count as u64;
                 }
                 left -= most as u64;
+                end = at;
             }
-            end = at;
         }
         if end < size {
             fs::ftruncate(&file, size).map_err(failed)?;

@@ -16,8 +16,8 @@ const REPORT: u64 = 2 * 1024 * 1024;
 
 /// What our binary does when its first argument is [`super::WORKER`]; `args` are those after it.
 #[must_use]
-pub fn worker_entry(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
+pub fn worker_entry(args: &[OsString]) -> ExitCode {
+    let mut args = args.iter().cloned();
     let word = args.next().unwrap_or_default();
     let done = match word.to_str() {
         Some(job::UNPACK) => unpack(args.next().and_then(|user| user.into_string().ok())),
