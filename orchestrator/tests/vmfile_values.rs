@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use posada_box_catalog::BoxRef;
 use posada_orchestrator::vmfile::{
-    Faults, HealthTest, Inputs, MAX_SIZE, MachineConfig, ProviderChoice, SshConfig, Vmfile,
+    Faults, HealthTest, Inputs, MAX_FAULTS, MAX_SIZE, MachineConfig, ProviderChoice, SshConfig, Vmfile,
 };
 use posada_provider_api::{
     BridgedNetwork, Fault, FaultKind, Forward, MachineName, Network, PrivateNetwork, Protocol,
@@ -286,6 +286,37 @@ fn a_file_is_read_no_further_than_it_may_be_long() {
     let faults = Vmfile::load(Path::new("/dev/zero"), &inputs).unwrap().unwrap_err();
     assert!(faults.to_string().contains("larger than 1 MiB"));
     assert!(Vmfile::load(Path::new("/nonexistent/Vmfile"), &inputs).is_err());
+}
+
+/// Files that are small and come to much: each is refused for what it comes to, before it does.
+#[test]
+fn what_swells_is_refused() {
+    let told = |text: &str| {
+        let faults = read(text, &[]).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults}");
+        faults.iter().next().unwrap().message.clone()
+    };
+    let long = "y".repeat(400_000);
+    let aliases = format!("box: debian/12\nprovision: [&a '{long}', {}]\n", "*a, ".repeat(1000));
+    assert!(told(&aliases).starts_with("the file holds more than"));
+    let references =
+        format!("params: {{ x: '{long}' }}\nbox: debian/12\nprovision: ['{}']\n", "${param:x} ".repeat(1000));
+    assert_eq!(told(&references), "the references of this file come to more than 8 MiB of text");
+    let forwards = "  - { forward: '80' }\n".repeat(1000);
+    let machines: String = (0..1000).map(|n| format!("  m{n}:\n")).collect();
+    let defaults = format!("box: debian/12\nnetworks:\n{forwards}machines:\n{machines}");
+    assert!(
+        told(&defaults).starts_with("what the top level gives each of 1000 machines comes to 1000000 values")
+    );
+}
+
+#[test]
+fn of_very_many_faults_the_first_are_told() {
+    let keys: String = (0..150).map(|n| format!("k{n}: x\n")).collect();
+    let faults = read(&format!("box: debian/12\n{keys}"), &[]).unwrap_err();
+    assert_eq!((faults.len(), faults.more()), (MAX_FAULTS, 150 - MAX_FAULTS));
+    assert!(faults.to_string().ends_with("/project/Vmfile: 50 more faults follow"));
+    assert_eq!(faults.iter().next().unwrap().message, "a Vmfile has no key `k0`");
 }
 
 #[test]

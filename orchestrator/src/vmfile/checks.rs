@@ -215,14 +215,15 @@ fn dependencies(faults: &mut Collector, machines: &[Draft], single: bool) {
     let index: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     for (name, layer) in machines {
         for dependency in layer.depends_on.iter().filter(|on| !index.contains_key(on.value.as_str())) {
-            let others: Vec<&str> =
-                names.iter().copied().filter(|other| *other != name.value.as_str()).collect();
-            faults
-                .push(
-                    &dependency.span,
-                    format!("there is no machine `{}`", super::node::shorten(&dependency.value)),
-                )
-                .maybe_hint(did_you_mean(&dependency.value, &others, "the others are"));
+            let hint = if faults.many() {
+                None
+            } else {
+                let others: Vec<&str> =
+                    names.iter().copied().filter(|other| *other != name.value.as_str()).collect();
+                did_you_mean(&dependency.value, &others, "the others are")
+            };
+            let message = format!("there is no machine `{}`", super::node::shorten(&dependency.value));
+            faults.push(&dependency.span, message).maybe_hint(hint);
         }
     }
     let edges: Vec<Vec<(usize, &Range<usize>)>> = machines

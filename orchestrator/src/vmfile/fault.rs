@@ -34,11 +34,16 @@ pub struct Related {
     pub span: Range<usize>,
 }
 
-/// Everything that is wrong with a Vmfile, in the order of the file; at least one fault.
+/// The most faults that are told of one file.
+pub const MAX_FAULTS: usize = 100;
+
+/// Everything that is wrong with a Vmfile, in the order of the file: at least one fault, and of a file that is
+/// beyond reading the first [`MAX_FAULTS`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faults {
     source: Source,
     faults: Vec<VmfileFault>,
+    more: usize,
 }
 
 impl Faults {
@@ -52,6 +57,12 @@ impl Faults {
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.faults.len()
+    }
+
+    /// How many more there are than are told.
+    #[must_use]
+    pub fn more(&self) -> usize {
+        self.more
     }
 
     /// The text they are in, and its file.
@@ -97,6 +108,9 @@ impl fmt::Display for Faults {
             if let Some(hint) = &fault.hint {
                 write!(f, "\n  = {hint}")?;
             }
+        }
+        if self.more > 0 {
+            write!(f, "\n\n{}: {} more faults follow", self.source.file().display(), self.more)?;
         }
         Ok(())
     }
@@ -164,6 +178,11 @@ impl Collector {
         Noted { index: self.faults.len() - 1, collector: self }
     }
 
+    /// Whether so many were noted that it is not worth searching for what each was meant to be.
+    pub(super) fn many(&self) -> bool {
+        self.len() >= MAX_FAULTS
+    }
+
     /// How many were noted so far.
     pub(super) fn len(&self) -> usize {
         self.faults.len()
@@ -180,7 +199,9 @@ impl Collector {
             (a.span.start, a.span.end, &a.message).cmp(&(b.span.start, b.span.end, &b.message))
         });
         self.faults.dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        Faults { source: self.source, faults: self.faults }
+        let more = self.faults.len().saturating_sub(MAX_FAULTS);
+        self.faults.truncate(MAX_FAULTS);
+        Faults { source: self.source, faults: self.faults, more }
     }
 }
 

@@ -35,10 +35,13 @@ pub(super) struct Misfit {
     pub(super) trouble: Trouble,
 }
 
+/// The most misfits that are told of one text.
+const MAX_MISFITS: usize = 100;
+
 /// Puts in what `look_up` says for each reference in `text`.
 ///
 /// # Errors
-/// Every reference that is malformed or that `look_up` has trouble with.
+/// The references that are malformed or that `look_up` has trouble with, up to [`MAX_MISFITS`] of them.
 pub(super) fn expand<'t>(
     text: &'t str,
     mut look_up: impl FnMut(Reference<'_>) -> Result<String, Trouble>,
@@ -61,6 +64,9 @@ pub(super) fn expand<'t>(
         match found.and_then(&mut look_up) {
             Ok(value) => out.push_str(&value),
             Err(trouble) => misfits.push(Misfit { at: open..open + end, index, trouble }),
+        }
+        if misfits.len() == MAX_MISFITS {
+            break;
         }
         done = open + end;
     }

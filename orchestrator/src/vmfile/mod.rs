@@ -32,7 +32,7 @@ pub use config::{
     BOOT_TIMEOUT, GRACEFUL_TIMEOUT, HealthCheck, HealthTest, MachineConfig, Param, ProviderChoice, SshConfig,
     Vmfile,
 };
-pub use fault::{Faults, Related, VmfileFault};
+pub use fault::{Faults, MAX_FAULTS, Related, VmfileFault};
 pub use schema::schema;
 pub use source::Source;
 

@@ -9,7 +9,7 @@ pub(super) struct Node {
     /// Where it stands, in bytes.
     pub(super) span: Range<usize>,
     pub(super) value: Value,
-    /// How many nodes it is with all aliases written out.
+    /// How many nodes it is with all aliases written out; long texts count as several.
     pub(super) weight: usize,
 }
 

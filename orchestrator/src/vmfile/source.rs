@@ -16,7 +16,12 @@ struct Inner {
     text: String,
     /// Byte offset of each line's first character.
     lines: Vec<usize>,
+    /// How many characters begin before every [`STRIDE`]th byte, so that a column is found quickly on the
+    /// longest of lines.
+    marks: Vec<usize>,
 }
+
+const STRIDE: usize = 1024;
 
 impl Source {
     /// Takes a text that came from `file`.
@@ -24,7 +29,13 @@ impl Source {
     pub fn new(file: &Path, text: &str) -> Self {
         let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        Self(Arc::new(Inner { file: file.to_owned(), text: text.to_owned(), lines }))
+        let mut before = 0;
+        let mut marks = vec![0];
+        for chunk in text.as_bytes().chunks(STRIDE) {
+            before += beginnings(chunk);
+            marks.push(before);
+        }
+        Self(Arc::new(Inner { file: file.to_owned(), text: text.to_owned(), lines, marks }))
     }
 
     /// The file the text came from.
@@ -44,7 +55,7 @@ impl Source {
     pub fn place(&self, offset: usize) -> Place {
         let offset = self.floor(offset);
         let index = self.line_index(offset);
-        let column = self.text()[self.0.lines[index]..offset].chars().count() + 1;
+        let column = self.characters_before(offset) - self.characters_before(self.0.lines[index]) + 1;
         Place { file: self.0.file.clone(), line: index + 1, column }
     }
 
@@ -66,6 +77,11 @@ impl Source {
         start..start + head.trim_end().len()
     }
 
+    fn characters_before(&self, offset: usize) -> usize {
+        let mark = offset / STRIDE;
+        self.0.marks[mark] + beginnings(&self.text().as_bytes()[mark * STRIDE..offset])
+    }
+
     fn line_index(&self, offset: usize) -> usize {
         self.0.lines.partition_point(|start| *start <= offset) - 1
     }
@@ -74,6 +90,11 @@ impl Source {
     fn floor(&self, offset: usize) -> usize {
         self.text().floor_char_boundary(offset)
     }
+}
+
+/// How many characters begin in a piece of UTF-8.
+fn beginnings(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 impl PartialEq for Source {
@@ -97,6 +118,16 @@ mod tests {
         let end = source.place(usize::MAX);
         assert_eq!((end.line, end.column), (3, 1));
         assert_eq!(source.line(usize::MAX), (3, source.text().len(), ""));
+    }
+
+    #[test]
+    fn columns_are_right_on_long_lines() {
+        let text = "aé€😀".repeat(1000);
+        let source = Source::new(Path::new("Vmfile"), &text);
+        for (index, (offset, _)) in text.char_indices().enumerate() {
+            assert_eq!(source.place(offset).column, index + 1);
+        }
+        assert_eq!(source.place(text.len()).column, 4001);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! "Did you mean".
 
+/// The most candidates that are looked at; a file that has more is no one's hand-writing.
+const MAX_CANDIDATES: usize = 256;
+
 /// The candidate that `word` is most likely meant to be, if any is near.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
         .map(|candidate| (strsim::jaro_winkler(&folded, &fold(candidate)), candidate))
         .filter(|(score, candidate)| {
             *score > 0.84
@@ -60,8 +64,10 @@ pub(super) fn meant_kind(kind: &str) -> Option<&'static str> {
 }
 
 fn quoted(words: &[&str]) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    words.join(", ")
+    const MOST: usize = 24;
+    let listed: Vec<String> = words.iter().take(MOST).map(|word| format!("`{word}`")).collect();
+    let more = if words.len() > MOST { " …" } else { "" };
+    listed.join(", ") + more
 }
 
 /// Spelling that people do not tell apart: case, `-` for `_`, a plural's `s`.

@@ -18,7 +18,10 @@ use super::node::{Entry, Key, Node, Scalar, Value, shorten};
 /// Deepest nesting of lists and maps. A Vmfile needs seven.
 pub(super) const MAX_DEPTH: usize = 32;
 /// Most nodes of a document once its aliases are written out.
-pub(super) const MAX_NODES: usize = 50_000;
+pub(super) const MAX_NODES: usize = 20_000;
+
+/// A text counts as one node more for each of so many bytes of it.
+const TEXT_OF_A_NODE: usize = 256;
 
 /// Reads the text's only document; `None` where it holds none, or where it cannot be read, which is then noted
 /// among the faults.
@@ -102,8 +105,9 @@ impl Tree<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tagged_text = self.check_tag(tag.as_deref(), span, &range);
                 let plain = style == ScalarStyle::Plain && !tagged_text;
+                let weight = 1 + text.len() / TEXT_OF_A_NODE;
                 let value = Value::Scalar(Scalar { text: text.into_owned(), plain });
-                let node = Rc::new(Node { span: self.trim_block(range, style), value, weight: 1 });
+                let node = Rc::new(Node { span: self.trim_block(range, style), value, weight });
                 self.remember(anchor, &node);
                 self.place(node)?;
             }
@@ -182,9 +186,9 @@ impl Tree<'_> {
             self.faults
                 .push(
                     &node.span,
-                    format!("with its aliases written out, this file holds more than {MAX_NODES} values"),
+                    format!("the file holds more than {MAX_NODES} values, its aliases written out"),
                 )
-                .hint("write fewer aliases; a Vmfile is small");
+                .hint("a Vmfile is small: write fewer values, and fewer aliases");
             return Err(Hopeless);
         }
         match &mut open.kind {

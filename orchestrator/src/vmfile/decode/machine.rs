@@ -14,6 +14,7 @@ use crate::vmfile::config::{HealthCheck, ProviderChoice};
 use crate::vmfile::node::{Value, shorten};
 use crate::vmfile::shape::Shape;
 use crate::vmfile::table;
+use crate::vmfile::yaml::MAX_NODES;
 
 /// What one layer of a Vmfile, its defaults or one machine, says of a machine.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,11 @@ pub(in crate::vmfile) struct Layer {
 }
 
 impl Layer {
+    /// How many entries its lists and maps have.
+    fn entries(&self) -> usize {
+        self.networks.len() + self.synced_folders.len() + self.provision.len() + self.env.len()
+    }
+
     /// This layer over `defaults`: single values replace, maps are merged key by key, lists come after the
     /// defaults' lists.
     fn over(self, defaults: &Self) -> Self {
@@ -94,6 +100,15 @@ pub(in crate::vmfile) fn machines(
             .faults
             .push(&given.key.span, "`machines` names no machine")
             .hint("name one, such as `machines: { web: {} }`, or leave `machines` out for a single machine");
+    }
+    let written_out = defaults.entries().saturating_mul(entries.len());
+    if written_out > MAX_NODES {
+        let message = format!(
+            "what the top level gives each of {} machines comes to {written_out} values, more than {MAX_NODES}",
+            entries.len()
+        );
+        decoder.faults.push(&given.key.span, message).hint("put under each machine what is its own");
+        return Vec::new();
     }
     let mut machines = Vec::new();
     for entry in entries {

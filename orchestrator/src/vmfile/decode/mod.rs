@@ -8,6 +8,7 @@ mod params;
 mod provision;
 mod scalar;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ use super::fault::Collector;
 use super::node::{Key, Node, Value};
 use super::shape::{Field, Shape, Table, either};
 use super::suggest::{did_you_mean, meant, meant_kind, nearest};
+
+/// The most that may be put in for all references of a file together, bytes.
+const MAX_PUT_IN: usize = 8 << 20;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +41,8 @@ pub(super) struct Decoder<'a> {
     params: BTreeMap<String, Option<String>>,
     /// Whether `${param:…}` may stand where is being read.
     params_ready: bool,
+    /// How many more bytes may be put in for references.
+    allowance: Cell<usize>,
 }
 
 /// A value that was given, and for what.
@@ -98,7 +104,13 @@ impl<'n> Fields<'n> {
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(faults: Collector, inputs: &'a Inputs<'a>) -> Self {
-        Self { faults, inputs, params: BTreeMap::new(), params_ready: false }
+        Self {
+            faults,
+            inputs,
+            params: BTreeMap::new(),
+            params_ready: false,
+            allowance: Cell::new(MAX_PUT_IN),
+        }
     }
 
     /// The value is of a wrong type.
@@ -162,7 +174,9 @@ impl<'a> Decoder<'a> {
 
     fn unknown_key(&mut self, key: &Key, table: &'static Table) {
         let name = key.text.as_str();
-        let hint = if super::table::MACHINE.field(name).is_some() && table.extensible {
+        let hint = if self.faults.many() {
+            None
+        } else if super::table::MACHINE.field(name).is_some() && table.extensible {
             Some(format!("write `{name}` under a machine of `machines`"))
         } else if super::table::ROOT.field(name).is_some() {
             Some(format!("`{name}` belongs to the top level of the file"))

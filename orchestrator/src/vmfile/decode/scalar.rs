@@ -38,15 +38,15 @@ impl Decoder<'_> {
             self.mismatch(given);
             return None;
         }
-        let expanded = interpolate::expand(&scalar.text, |reference| self.look_up(reference));
+        let expanded = interpolate::expand(&scalar.text, |reference| self.put_in(reference));
         match expanded {
             Ok(text) => {
                 let expanded = matches!(text, Cow::Owned(_));
                 Some(Word { text, expanded, plain: scalar.plain })
             }
             Err(misfits) => {
-                for misfit in misfits {
-                    let at = self.place_misfit(given, scalar, &misfit);
+                let places = self.places(given, scalar, &misfits);
+                for (misfit, at) in misfits.into_iter().zip(places) {
                     if let Trouble::New { message, hint } = misfit.trouble {
                         self.faults.push(&at, message).maybe_hint(hint);
                     }
@@ -56,16 +56,32 @@ impl Decoder<'_> {
         }
     }
 
-    /// Where in the file a misfit stands: the same reference, counted, in the scalar as it is written.
-    fn place_misfit(&self, given: &Given<'_>, scalar: &Scalar, misfit: &Misfit) -> Range<usize> {
+    /// Where in the file misfits stand: the same references, counted, in the scalar as it is written.
+    fn places(&self, given: &Given<'_>, scalar: &Scalar, misfits: &[Misfit]) -> Vec<Range<usize>> {
         let whole = given.node.span.clone();
-        let wanted = &scalar.text[misfit.at.clone()];
-        let Some(written) = self.faults.source().text().get(whole.clone()) else { return whole };
-        match interpolate::openings(written).nth(misfit.index) {
-            Some(at) if written[at..].starts_with(wanted) => {
-                whole.start + at..whole.start + at + wanted.len()
+        let written = self.faults.source().text().get(whole.clone()).unwrap_or_default();
+        let openings: Vec<usize> = interpolate::openings(written).collect();
+        let place = |misfit: &Misfit| {
+            let wanted = &scalar.text[misfit.at.clone()];
+            let at = openings.get(misfit.index).copied().filter(|at| written[*at..].starts_with(wanted));
+            at.map_or_else(|| whole.clone(), |at| whole.start + at..whole.start + at + wanted.len())
+        };
+        misfits.iter().map(place).collect()
+    }
+
+    /// What a reference stands for, within what may be put in altogether.
+    fn put_in(&self, reference: Reference<'_>) -> Result<String, Trouble> {
+        let value = self.look_up(reference)?;
+        match self.allowance.get().checked_sub(value.len()) {
+            Some(rest) => {
+                self.allowance.set(rest);
+                Ok(value)
             }
-            _ => whole,
+            None if self.allowance.replace(0) == 0 => Err(Trouble::Told),
+            None => Err(Trouble::New {
+                message: "the references of this file come to more than 8 MiB of text".to_owned(),
+                hint: Some("put long texts into files of their own".to_owned()),
+            }),
         }
     }
 
@@ -92,7 +108,11 @@ impl Decoder<'_> {
                 Some(None) => Err(Trouble::Told),
                 None => {
                     let names: Vec<&str> = self.params.keys().map(String::as_str).collect();
-                    let hint = did_you_mean(name, &names, "the parameters are");
+                    let hint = if self.faults.many() {
+                        None
+                    } else {
+                        did_you_mean(name, &names, "the parameters are")
+                    };
                     let declare = || format!("declare it: `params: {{ {name}: a default }}`");
                     Err(Trouble::New {
                         message: format!("there is no parameter `{name}`"),
