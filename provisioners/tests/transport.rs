@@ -261,13 +261,17 @@ fn idle() -> &'static UnixStream {
     &PAIR.get_or_init(|| UnixStream::pair().unwrap()).0
 }
 
-/// Throws the switch when a line with the process id comes, and keeps the id.
-struct CancelAtPid(Cancel, std::sync::Mutex<Vec<i32>>);
+/// Throws the switch when a line with the process ids comes, and keeps hold of those processes.
+struct CancelAtPid(Cancel, std::sync::Mutex<Vec<OwnedFd>>);
 
 impl OutputSink for CancelAtPid {
     fn line(&self, _: OutputStream, text: &str) {
         if let Some(pids) = text.strip_prefix("pids ") {
-            *self.1.lock().unwrap() = pids.split(' ').map(|p| p.parse().unwrap()).collect();
+            let hold = |pid: &str| {
+                let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+                rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+            };
+            *self.1.lock().unwrap() = pids.split(' ').map(hold).collect();
             self.0.cancel();
         }
     }
@@ -279,13 +283,13 @@ fn cancelled(server: &Server, command: &str, stdin: Stdin<'_>) {
     let sink = CancelAtPid(cancel, std::sync::Mutex::default());
     let result = ssh.exec(command, stdin, &sink);
     assert!(matches!(result, Err(TransportError::Interrupted)), "{result:?}");
-    let pids = sink.1.into_inner().unwrap();
-    assert!(!pids.is_empty());
-    for pid in pids {
-        // A zombie whose parent has not looked yet is gone too.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('Z'));
-        assert!(state.unwrap_or(true), "{pid} still runs: {stat}");
+    let held = sink.1.into_inner().unwrap();
+    assert!(!held.is_empty());
+    for process in held {
+        // A killed process closes its files, which is what ends the command, an instant before it is gone.
+        let mut fds = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&patience)).unwrap(), 1, "a process still runs");
     }
     // A thrown switch stays thrown, but cleaning up goes on.
     assert!(matches!(ssh.exec("true", Stdin::Empty, &Lines::default()), Err(TransportError::Interrupted)));
