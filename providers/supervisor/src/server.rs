@@ -273,8 +273,7 @@ async fn relay(stream: &UnixStream, notices: &mut broadcast::Receiver<Notice>) -
                 Err(broadcast::error::RecvError::Lagged(_)) => None,
                 Err(broadcast::error::RecvError::Closed) => Some(io::ErrorKind::BrokenPipe.into()),
             },
-            // The client has said all it had to say: readable now means that it is gone.
-            _ = stream.readable() => Some(io::ErrorKind::BrokenPipe.into()),
+            () = gone(stream) => Some(io::ErrorKind::BrokenPipe.into()),
         };
         if let Some(error) = gone {
             return error;
@@ -282,6 +281,109 @@ async fn relay(stream: &UnixStream, notices: &mut broadcast::Receiver<Notice>) -
     }
 }
 
+/// Returns when the client is gone. It has said all it had to say, so there is nothing to read but the end.
+async fn gone(stream: &UnixStream) {
+    loop {
+        // Readiness may be stale; only a read tells.
+        if stream.readable().await.is_err() {
+            return;
+        }
+        match stream.try_read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
+    }
+}
+
 fn stopped(began: Instant, forced: bool) -> Stopped {
     Stopped { forced, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use posada_provider_api::{MachineDir, Observer, Silent};
+
+    use super::*;
+    use crate::Client;
+
+    /// A guest in which a port begins to listen when it is told so.
+    struct Late(std::sync::atomic::AtomicBool);
+
+    #[async_trait::async_trait]
+    impl Guest for Late {
+        fn init_pid(&self) -> Option<i32> {
+            None
+        }
+        fn ask_to_stop(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn kill(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn suspend(&self) -> Result<(), ProviderError> {
+            Ok(())
+        }
+        fn resume(&self) -> Result<(), ProviderError> {
+            Ok(())
+        }
+        async fn dial(&self, _: Protocol, _: u16) -> io::Result<OwnedFd> {
+            if self.0.load(std::sync::atomic::Ordering::Acquire) {
+                Ok(UnixStream::pair()?.0.into_std()?.into())
+            } else {
+                Err(io::ErrorKind::ConnectionRefused.into())
+            }
+        }
+    }
+
+    fn served() -> (tempfile::TempDir, MachineDir, Arc<Machine>) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = MachineDir::new(temp.path());
+        let machine = Machine::starting();
+        let _server = Server::start(machine.clone(), UnixListener::bind(dir.control_socket()).unwrap());
+        (temp, dir, machine)
+    }
+
+    #[tokio::test]
+    async fn a_watcher_waits_for_the_start_and_hears_of_it() {
+        let (_temp, dir, machine) = served();
+        machine.phase("booting");
+        let watching = tokio::spawn(async move { Client::new(&dir).ask(Request::Watch, &Silent).await });
+        tokio::task::yield_now().await;
+        machine.enter(Stage::Running(Arc::new(Late(false.into()))));
+        watching.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stream_comes_when_the_port_listens() {
+        let (_temp, dir, machine) = served();
+        let guest = Arc::new(Late(false.into()));
+        machine.enter(Stage::Running(guest.clone()));
+        let asking = tokio::spawn(async move {
+            Client::new(&dir).ask(Request::Connect { port: 22, patience_ms: 60_000 }, &Silent).await
+        });
+        machine.console("sshd is about to listen");
+        guest.0.store(true, std::sync::atomic::Ordering::Release);
+        machine.stir();
+        let (_, fd) = asking.await.unwrap().unwrap();
+        assert!(fd.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_failed_start_reaches_the_watcher_with_the_console() {
+        let (_temp, dir, machine) = served();
+        machine.console("init: no such file");
+        machine.enter(Stage::Ended(Some(machine.error("it died").into())));
+        let error = Client::new(&dir).ask(Request::Watch, &Silent).await.unwrap_err();
+        let ProviderError::Machine { console, .. } = error else { panic!("{error:?}") };
+        assert_eq!(console, ["init: no such file"]);
+    }
+
+    #[tokio::test]
+    async fn another_version_is_told_apart() {
+        let (_temp, dir, _machine) = served();
+        let stream = UnixStream::connect(dir.control_socket()).await.unwrap();
+        fdpass::send(&stream, b"{\"version\":99,\"op\":\"status\"}\n", None).await.unwrap();
+        let line = LineReader::new().line(&stream).await.unwrap().unwrap();
+        assert!(String::from_utf8(line).unwrap().contains("another version"));
+    }
 }
