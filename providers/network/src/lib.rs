@@ -6,5 +6,6 @@ pub mod forward;
 pub mod holder;
 pub mod link;
 pub mod nat;
+pub mod packet;
 pub mod tap;
 mod watch;

@@ -2,7 +2,7 @@
 //!
 //! Meant for the process that has just entered a machine's namespace: synchronous, no threads, no runtime.
 
-mod netlink;
+pub(crate) mod netlink;
 
 use std::io;
 use std::net::Ipv4Addr;

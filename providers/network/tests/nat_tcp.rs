@@ -68,6 +68,18 @@ fn bytes_come_through_both_ways_to_the_world_and_to_the_host() {
 }
 
 #[test]
+fn bytes_come_through_without_a_tap() {
+    let world = World::without_tap();
+    let there = serve(&world, WORLD, echo);
+    world.guest.run(move || {
+        let sent = pattern(10_000_000);
+        assert!(exchange(SocketAddr::from((WORLD, there)), &sent) == sent);
+        let error = TcpStream::connect_timeout(&SocketAddr::from((GATEWAY, 1)), Duration::from_secs(5));
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
 fn a_slow_reader_holds_the_sender_back() {
     let world = World::new();
     let (go, gone) = mpsc::sync_channel::<()>(0);

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
@@ -19,13 +22,13 @@ const RT_TABLE_LOCAL: u8 = 255;
 const RT_TABLE_MAIN: u8 = 254;
 
 /// An open conversation with the kernel.
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     socket: Socket,
     sequence: u32,
 }
 
 /// A route, as far as we set any.
-pub(super) struct Routing {
+pub(crate) struct Routing {
     table: u8,
     kind: RouteType,
     scope: RouteScope,
@@ -39,7 +42,7 @@ pub(super) struct Routing {
 
 impl Routing {
     /// The route to the interface's own address, which the kernel made with the address.
-    pub(super) fn own(interface: u32, address: Ipv4Addr) -> Self {
+    pub(crate) fn own(interface: u32, address: Ipv4Addr) -> Self {
         Self {
             table: RT_TABLE_LOCAL,
             kind: RouteType::Local,
@@ -54,7 +57,7 @@ impl Routing {
     }
 
     /// The route to the interface's network, which the kernel made with the address.
-    pub(super) fn connected(interface: u32, address: Ipv4Addr, prefix: u8) -> Self {
+    pub(crate) fn connected(interface: u32, address: Ipv4Addr, prefix: u8) -> Self {
         let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
         Self {
             table: RT_TABLE_MAIN,
@@ -70,7 +73,7 @@ impl Routing {
     }
 
     /// The default route.
-    pub(super) fn default_via(interface: u32, gateway: Ipv4Addr) -> Self {
+    pub(crate) fn default_via(interface: u32, gateway: Ipv4Addr) -> Self {
         Self {
             table: RT_TABLE_MAIN,
             kind: RouteType::Unicast,
@@ -86,14 +89,14 @@ impl Routing {
 }
 
 impl Netlink {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
     }
 
-    pub(super) fn set_link(
+    pub(crate) fn set_link(
         &mut self,
         index: u32,
         mac: Option<[u8; 6]>,
@@ -111,7 +114,31 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(message), 0)
     }
 
-    pub(super) fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    /// Makes a pair of virtual Ethernet interfaces: `name` here, `peer` in the namespace of `elsewhere`.
+    pub(crate) fn add_veth(
+        &mut self,
+        name: &str,
+        mac: [u8; 6],
+        peer: &str,
+        elsewhere: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let mut far = LinkMessage::default();
+        far.attributes =
+            vec![LinkAttribute::IfName(peer.to_owned()), LinkAttribute::NetNsFd(elsewhere.as_raw_fd())];
+        let mut message = LinkMessage::default();
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(mac.to_vec()),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Veth),
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
+            ]),
+        ];
+        // Here alone something must not be there before: another's interface is not to be taken over.
+        self.request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    pub(crate) fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet;
         message.header.index = index;
@@ -127,7 +154,7 @@ impl Netlink {
     }
 
     /// Adds a route, or replaces the one to the same destination.
-    pub(super) fn route(&mut self, route: &Routing) -> io::Result<()> {
+    pub(crate) fn route(&mut self, route: &Routing) -> io::Result<()> {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         message.header.table = route.table;
@@ -149,7 +176,6 @@ impl Netlink {
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        debug_assert_eq!(flags & NLM_F_EXCL, 0, "every request can be made twice");
         self.sequence += 1;
         let mut packet = NetlinkMessage::from(message);
         packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;

@@ -138,7 +138,7 @@ impl Engine {
         for &(kind, id, ready) in events.iter() {
             match kind {
                 Kind::Link => {
-                    self.link_readable |= ready.readable;
+                    self.link_readable |= ready.readable || ready.failed;
                     ended |= ready.ended;
                     if ready.writable {
                         outside.link.flush();

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use posada_provider_api::network::management::GUEST;
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, sockopt};
 
 use super::wire::{self, ETHERNET, Fragment, IPV4};
 
@@ -29,13 +30,25 @@ pub(super) struct Link {
     /// The guest's address, as seen last.
     pub(super) guest_mac: [u8; 6],
     mtu: usize,
+    queue: usize,
     waiting: VecDeque<Vec<u8>>,
     next_id: u16,
 }
 
 impl Link {
     pub(super) fn new(fd: OwnedFd, guest_mac: [u8; 6], mtu: u16) -> Self {
-        Self { fd, guest_mac, mtu: usize::from(mtu), waiting: VecDeque::new(), next_id: 0 }
+        // A tap has a queue of a thousand frames, a socket pair makes its sender wait. A packet socket loses what
+        // does not fit its buffer, of which the kernel's own records take a half.
+        let queue = match sockopt::socket_domain(&fd) {
+            Ok(AddressFamily::PACKET) => sockopt::socket_recv_buffer_size(&fd).unwrap_or_default() / 2,
+            _ => usize::MAX,
+        };
+        Self { fd, guest_mac, mtu: usize::from(mtu), queue, waiting: VecDeque::new(), next_id: 0 }
+    }
+
+    /// How much the guest can send before it is read and nothing of it is lost, bytes.
+    pub(super) fn queue(&self) -> usize {
+        self.queue
     }
 
     /// The largest IP packet the cable carries, bytes.
@@ -49,9 +62,14 @@ impl Link {
                 Ok(length) => Received::Frame(length),
                 Err(Errno::INTR) => continue,
                 // The interface has been removed, by itself or with its namespace; or the peer has closed.
-                Err(Errno::BADFD | Errno::BADF | Errno::NODEV | Errno::NXIO | Errno::CONNRESET) => {
-                    Received::Ended
-                }
+                Err(
+                    Errno::BADFD
+                    | Errno::BADF
+                    | Errno::NODEV
+                    | Errno::NXIO
+                    | Errno::NETDOWN
+                    | Errno::CONNRESET,
+                ) => Received::Ended,
                 // An interface that is down (EIO) can come up again.
                 Err(_) => Received::Nothing,
             };

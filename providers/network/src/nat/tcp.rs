@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
 use tokio::sync::oneshot;
 
-use connection::{Brought, Connection};
+use connection::{BUFFER, Brought, Connection, Terms};
 use segment::{ACK, Outgoing, RST, SYN, Segment};
 
 use super::address::{Destination, destination};
@@ -170,7 +170,7 @@ impl Tcp {
                 return;
             }
         };
-        let guest_side = Connection::dial(self.initial(ends, outside.now), our_mss(outside));
+        let guest_side = Connection::dial(self.initial(ends, outside.now), our_terms(outside));
         let id = self.insert(ends, guest_side, host, false, outside);
         if let Some(flow) = id.and_then(|id| self.flows.get_mut(&id)) {
             flow.dial = Some((reply, theirs));
@@ -197,7 +197,7 @@ impl Tcp {
             Destination::Host(address) => connect(SocketAddrV4::new(address, ends.remote.1)),
         };
         let initial = self.initial(ends, outside.now);
-        let mut guest_side = Connection::held(syn, initial, our_mss(outside));
+        let mut guest_side = Connection::held(syn, initial, our_terms(outside));
         match host {
             Ok((host, connecting)) => {
                 if !connecting {
@@ -463,8 +463,11 @@ impl Flow {
     }
 }
 
-fn our_mss(outside: &Outside<'_>) -> u16 {
-    (outside.link.mtu() - wire::IPV4 - segment::HEADER) as u16
+fn our_terms(outside: &Outside<'_>) -> Terms {
+    Terms {
+        mss: (outside.link.mtu() - wire::IPV4 - segment::HEADER) as u16,
+        window: outside.link.queue().min(BUFFER) as u32,
+    }
 }
 
 fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {

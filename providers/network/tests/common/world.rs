@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use nix::sched::{CloneFlags, unshare};
 use posada_network::link::{self, Interface};
 use posada_network::nat::{Nat, NatConfig};
-use posada_network::tap;
+use posada_network::{packet, tap};
 
 use super::run;
 
@@ -76,6 +76,12 @@ impl World {
         Self::with(NatConfig::new(MAC, "web", "/nonexistent/resolv.conf"), true, |tap, _| tap)
     }
 
+    /// The same over a packet socket in place of the tap.
+    pub fn without_tap() -> Self {
+        let config = NatConfig::new(MAC, "web", "/nonexistent/resolv.conf");
+        Self::over(config, true, || packet::create("eth0", MAC).unwrap(), |end, _| end)
+    }
+
     /// Makes a world with `config`; `cable` may put something between the tap and the NAT, working in the host's
     /// namespace. The guest's interface is set up, or left to DHCP.
     pub fn with(
@@ -83,11 +89,21 @@ impl World {
         configured: bool,
         cable: impl FnOnce(OwnedFd, &Namespace) -> OwnedFd,
     ) -> Self {
+        let make = || tap::create("eth0", MAC).expect("make a tap: needs /dev/net/tun");
+        Self::over(config, configured, make, cable)
+    }
+
+    fn over(
+        config: NatConfig,
+        configured: bool,
+        make: impl FnOnce() -> OwnedFd + Send + 'static,
+        cable: impl FnOnce(OwnedFd, &Namespace) -> OwnedFd,
+    ) -> Self {
         let (host, guest) = (Namespace::new(), Namespace::new());
         host.run(|| run(&format!("ip address add {WORLD}/32 dev lo")));
         let mtu = config.mtu;
         let tap = guest.run(move || {
-            let tap = tap::create("eth0", MAC).expect("make a tap: needs /dev/net/tun");
+            let tap = make();
             if configured {
                 link::configure(&Interface { mtu: Some(mtu), ..Interface::management("eth0", MAC) }).unwrap();
             } else {

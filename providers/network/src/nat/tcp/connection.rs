@@ -43,6 +43,15 @@ enum State {
     Open,
 }
 
+/// What we tell the guest about ourselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// The largest payload we take, bytes.
+    pub(super) mss: u16,
+    /// The largest window we announce, bytes; at most [`BUFFER`].
+    pub(super) window: u32,
+}
+
 /// What a segment has brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Brought<'a> {
@@ -62,8 +71,7 @@ pub(super) struct Silent;
 #[derive(Debug)]
 pub(super) struct Connection {
     state: State,
-    /// Our own largest payload, told to the guest.
-    our_mss: u16,
+    ours: Terms,
     /// The guest's, and ours.
     mss: usize,
 
@@ -100,10 +108,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(state: State, initial: u32, our_mss: u16) -> Self {
+    fn new(state: State, initial: u32, ours: Terms) -> Self {
         Self {
             state,
-            our_mss,
+            ours,
             mss: DEFAULT_MSS,
             to_guest: Ring::new(BUFFER),
             host_done: false,
@@ -129,15 +137,15 @@ impl Connection {
     }
 
     /// A connection the guest asks for with `syn`. It hears nothing before [`establish`](Self::establish).
-    pub(super) fn held(syn: &Segment<'_>, initial: u32, our_mss: u16) -> Self {
-        let mut connection = Self::new(State::Held, initial, our_mss);
+    pub(super) fn held(syn: &Segment<'_>, initial: u32, ours: Terms) -> Self {
+        let mut connection = Self::new(State::Held, initial, ours);
         connection.hear(syn);
         connection
     }
 
     /// A connection to the guest.
-    pub(super) fn dial(initial: u32, our_mss: u16) -> Self {
-        Self::new(State::SynSent { heard: false }, initial, our_mss)
+    pub(super) fn dial(initial: u32, ours: Terms) -> Self {
+        Self::new(State::SynSent { heard: false }, initial, ours)
     }
 
     /// What the guest wants to reach is there.
@@ -208,7 +216,7 @@ impl Connection {
         self.expected = syn.sequence.wrapping_add(1);
         self.announced = self.expected;
         let theirs = syn.mss.map_or(DEFAULT_MSS, usize::from).max(DEFAULT_MSS);
-        self.mss = theirs.min(usize::from(self.our_mss));
+        self.mss = theirs.min(usize::from(self.ours.mss));
         // RFC 7323, section 2.2: windows are scaled by both or by none, and by no more than 14 bits.
         self.guest_scale = syn.scale.unwrap_or(0).min(14);
         self.scale = if syn.scale.is_some() { SCALE } else { 0 };
@@ -365,18 +373,18 @@ impl Connection {
         }
         self.next = self.next.wrapping_add(1);
         self.sent(now);
-        let window = BUFFER.min(usize::from(u16::MAX)) as u16;
+        let window = self.ours.window.min(u32::from(u16::MAX)) as u16;
         let mut segment = Outgoing {
             sequence: self.unacknowledged,
             flags: SYN,
             window,
-            offer: Some(Offer { mss: self.our_mss, scale: Some(SCALE) }),
+            offer: Some(Offer { mss: self.ours.mss, scale: Some(SCALE) }),
             ..Outgoing::default()
         };
         if heard {
             segment.flags |= ACK;
             segment.acknowledged = self.expected;
-            segment.offer = Some(Offer { mss: self.our_mss, scale: (self.scale > 0).then_some(self.scale) });
+            segment.offer = Some(Offer { mss: self.ours.mss, scale: (self.scale > 0).then_some(self.scale) });
             self.announced = self.expected.wrapping_add(u32::from(window));
             self.acknowledge = false;
         }
@@ -449,15 +457,18 @@ impl Connection {
 
     /// The window to announce now, bytes; never takes back what was announced.
     fn window(&self) -> u32 {
-        let room = (self.to_host.room() as u32).min(u32::from(u16::MAX) << self.scale);
+        let room = (self.to_host.room() as u32).min(self.largest_window());
         let promised = self.announced.wrapping_sub(self.expected);
         if before(self.announced, self.expected) { room } else { room.max(promised) }
     }
 
+    fn largest_window(&self) -> u32 {
+        self.ours.window.min(u32::from(u16::MAX) << self.scale)
+    }
+
     /// Whether the host has taken so much that the guest should know (RFC 9293, section 3.8.6.2.2).
     fn window_has_opened(&self) -> bool {
-        let largest = (BUFFER as u32).min(u32::from(u16::MAX) << self.scale);
-        let step = (2 * self.mss as u32).min(largest / 2);
+        let step = (2 * self.mss as u32).min(self.largest_window() / 2);
         let promised = self.announced.wrapping_sub(self.expected);
         !self.guest_done && self.window().saturating_sub(promised) >= step
     }
@@ -481,6 +492,7 @@ mod tests {
     use super::*;
 
     const GUEST_INITIAL: u32 = u32::MAX - 2;
+    const OURS: Terms = Terms { mss: 1460, window: BUFFER as u32 };
 
     fn segment<'a>(
         sequence: u32,
@@ -504,7 +516,7 @@ mod tests {
 
     /// A connection whose handshake is done, and what the guest would acknowledge next.
     fn open(now: Instant, window: u16) -> (Connection, u32) {
-        let mut connection = Connection::held(&segment(GUEST_INITIAL, 0, SYN, window, &[]), 77, 1460);
+        let mut connection = Connection::held(&segment(GUEST_INITIAL, 0, SYN, window, &[]), 77, OURS);
         assert_eq!(connection.poll(now), None, "the guest is not answered before the host is reached");
         connection.establish();
         let answer = connection.poll(now).unwrap();
@@ -587,7 +599,7 @@ mod tests {
     #[test]
     fn a_guest_that_never_answers_is_given_up() {
         let mut now = Instant::now();
-        let mut connection = Connection::dial(5, 1460);
+        let mut connection = Connection::dial(5, OURS);
         let mut sent = 0;
         loop {
             while connection.poll(now).is_some() {
@@ -630,7 +642,7 @@ mod tests {
         fn no_guest_can_break_the_state_machine(steps in proptest::collection::vec(step(), 1..60), held in any::<bool>()) {
             let mut now = Instant::now();
             let mut connection = if held {
-                Connection::held(&segment(GUEST_INITIAL, 0, SYN, 5000, &[]), 77, 1460)
+                Connection::held(&segment(GUEST_INITIAL, 0, SYN, 5000, &[]), 77, OURS)
             } else {
                 open(now, 5000).0
             };
