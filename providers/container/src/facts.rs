@@ -31,8 +31,10 @@ pub struct Facts {
 pub fn facts() -> Facts {
     let host = Host::read().ok();
     let privileged = rustix::process::geteuid().is_root();
-    let group = host.as_ref().and_then(|host| if privileged { host.version2.clone() } else { host.own.clone() });
-    let controllers = group.as_ref().and_then(|group| fs_err::read_to_string(group.join("cgroup.controllers")).ok());
+    let group =
+        host.as_ref().and_then(|host| if privileged { host.version2.clone() } else { host.own.clone() });
+    let controllers =
+        group.as_ref().and_then(|group| fs_err::read_to_string(group.join("cgroup.controllers")).ok());
     let writable = |path: &Path| access(path, Access::WRITE_OK).is_ok();
     let file_systems = fs_err::read_to_string("/proc/filesystems").unwrap_or_default();
     Facts {

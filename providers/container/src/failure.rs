@@ -110,8 +110,11 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_the_hosts_fault_and_nonsense_is_ours() {
-        let full: Result<(), Failure> = Err::<(), _>(io::Error::from_raw_os_error(libc::ENOSPC)).during("write x");
-        assert!(matches!(full.unwrap_err(), Failure::Host { what, .. } if what.starts_with("cannot write x: ")));
+        let full: Result<(), Failure> =
+            Err::<(), _>(io::Error::from_raw_os_error(libc::ENOSPC)).during("write x");
+        assert!(
+            matches!(full.unwrap_err(), Failure::Host { what, .. } if what.starts_with("cannot write x: "))
+        );
         let odd: Result<(), Failure> = Err::<(), _>(rustix::io::Errno::INVAL).during("mount /proc");
         assert!(matches!(odd.unwrap_err(), Failure::Internal { .. }));
     }

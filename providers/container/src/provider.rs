@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use posada_provider_api::{
-    Availability, Console, Features, ForwardedPort, MachineDir, MachineSpec, MachineState, Observer, Provider,
-    ProviderError, ProviderKind, Silent, SnapshotOp, SshEndpoint, StopRequest, Stopped,
+    Availability, Console, Features, ForwardedPort, MachineDir, MachineSpec, MachineState, Observer,
+    Provider, ProviderError, ProviderKind, Silent, SnapshotOp, SshEndpoint, StopRequest, Stopped,
 };
 use posada_supervisor::protocol::{Request, Status};
 use posada_supervisor::{Client, liveness, spawn};
@@ -60,12 +60,22 @@ impl Provider for ContainerProvider {
         crate::availability().await
     }
 
-    async fn create(&self, dir: &MachineDir, spec: &MachineSpec, _: &dyn Observer) -> Result<(), ProviderError> {
+    async fn create(
+        &self,
+        dir: &MachineDir,
+        spec: &MachineSpec,
+        _: &dyn Observer,
+    ) -> Result<(), ProviderError> {
         let (exe, dir, spec) = (self.exe.clone(), dir.clone(), spec.clone());
         Self::blocking(move || crate::create(&exe, &dir, &spec)).await
     }
 
-    async fn start(&self, dir: &MachineDir, _: &MachineSpec, observer: &dyn Observer) -> Result<(), ProviderError> {
+    async fn start(
+        &self,
+        dir: &MachineDir,
+        _: &MachineSpec,
+        observer: &dyn Observer,
+    ) -> Result<(), ProviderError> {
         let (exe, at) = (self.exe.clone(), dir.clone());
         Self::blocking(move || {
             spawn::start(&exe, supervise::ENTRY, &at)

@@ -61,7 +61,12 @@ impl Record {
         match serde_json::from_slice::<Self>(&text) {
             Ok(record) if record.version == Self::VERSION => Ok(Some(record)),
             Ok(record) => Err(Failure::host(
-                format!("{} has version {}, this posada knows {}", path.display(), record.version, Self::VERSION),
+                format!(
+                    "{} has version {}, this posada knows {}",
+                    path.display(),
+                    record.version,
+                    Self::VERSION
+                ),
                 "use the posada that started the machine",
             )),
             Err(error) => Err(Failure::host(
@@ -77,7 +82,8 @@ impl Record {
     /// # Errors
     /// [`Failure`] where it cannot be written.
     pub fn write(&self, dir: &MachineDir) -> Result<(), Failure> {
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other).during("write down what is made")?;
+        let text =
+            serde_json::to_vec_pretty(self).map_err(io::Error::other).during("write down what is made")?;
         write_whole(&dir.runtime(), &text).during("write down what is made")
     }
 

@@ -58,7 +58,8 @@ fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
         inherited.listener.set_nonblocking(true)?;
         let machine = Machine::starting();
         let server = Server::start(machine.clone(), UnixListener::from_std(inherited.listener)?);
-        let supervisor = Supervisor { dir, exe, spec: &spec, machine: machine.clone(), server: server.clone() };
+        let supervisor =
+            Supervisor { dir, exe, spec: &spec, machine: machine.clone(), server: server.clone() };
         let outcome = supervisor.live().await;
         if let Err(error) = &outcome {
             log(error);
@@ -137,7 +138,8 @@ impl Supervisor<'_> {
                 _ => None,
             })
             .collect();
-        let is_ssh = |f: &Forward| f.guest == SSH_PORT && f.protocol == Protocol::Tcp && f.host_ip.is_loopback();
+        let is_ssh =
+            |f: &Forward| f.guest == SSH_PORT && f.protocol == Protocol::Tcp && f.host_ip.is_loopback();
         if !wanted.iter().any(is_ssh) {
             wanted.push(ssh_forward(self.dir));
         }
@@ -154,7 +156,9 @@ impl Supervisor<'_> {
             }
         }
         self.machine.set_forwards(ports, ssh);
-        forwards.run(Arc::new(Dialer(self.machine.clone()))).map_err(internal("listen on the forwarded ports"))
+        forwards
+            .run(Arc::new(Dialer(self.machine.clone())))
+            .map_err(internal("listen on the forwarded ports"))
     }
 
     fn nat(&self) -> NatConfig {
@@ -206,18 +210,15 @@ fn ssh_port_file(dir: &MachineDir) -> PathBuf {
 /// Stirs the machine whenever something appears in its `/run`: daemons that listen say so there (`sshd.pid`).
 fn watch_run(run: OwnedFd, machine: Arc<Machine>) -> io::Result<tokio::task::JoinHandle<()>> {
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-    let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CLOSE_WRITE;
+    let events =
+        inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CLOSE_WRITE;
     inotify::add_watch(&watch, format!("/proc/self/fd/{}", run.as_raw_fd()), events)?;
     // SAFETY: the descriptor is owned by the `AsyncFd` and nothing else closes or replaces it.
     let watch = unsafe { AsyncFd::register(watch) }?;
     Ok(tokio::spawn(async move {
         let _run = run;
         let mut events = [0u8; 4096];
-        while watch
-            .async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut events)?))
-            .await
-            .is_ok()
-        {
+        while watch.async_io(Interest::READABLE, |fd| Ok(rustix::io::read(fd, &mut events)?)).await.is_ok() {
             machine.stir();
         }
     }))

@@ -57,12 +57,14 @@ pub fn mount_all(devices: Devices) -> Result<Handles, Failure> {
     mount_dev(devices)?;
     // Logs and sockets of a system's services; memory limits bound it as well.
     fresh("tmpfs", "/run", &[("mode", "0755"), ("size", "25%")], SAFE)?;
-    let run = open("/run", OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).during("open /run")?;
+    let run = open("/run", OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .during("open /run")?;
     for path in HIDDEN {
         hide(path)?;
     }
     // Network settings are the machine's own, as its network is.
-    let net = if_there(Detached::copy_of(Path::new("/proc/sys/net"), Depth::Tree)).during("keep /proc/sys/net")?;
+    let net =
+        if_there(Detached::copy_of(Path::new("/proc/sys/net"), Depth::Tree)).during("keep /proc/sys/net")?;
     for path in READ_ONLY {
         make_read_only(path)?;
     }
@@ -119,13 +121,16 @@ fn mount_dev(devices: Devices) -> Result<(), Failure> {
         symlink(target, Path::new("/dev").join(name)).during(format_args!("make /dev/{name}"))?;
     }
     let terminals = [("mode", "0620"), ("gid", "5"), ("ptmxmode", "0666")];
-    fresh("devpts", "/dev/pts", &terminals, MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+    fresh(
+        "devpts",
+        "/dev/pts",
+        &terminals,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )?;
     fresh("tmpfs", "/dev/shm", &[("mode", "1777")], SAFE)?;
     match fresh("mqueue", "/dev/mqueue", &[], DATA) {
         // Kernels may be built without.
-        Err(_) if !kernel_has("mqueue") => {
-            fs_err::remove_dir("/dev/mqueue").during("do without /dev/mqueue")
-        }
+        Err(_) if !kernel_has("mqueue") => fs_err::remove_dir("/dev/mqueue").during("do without /dev/mqueue"),
         result => result,
     }
 }

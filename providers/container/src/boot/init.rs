@@ -68,7 +68,10 @@ impl Init {
             let what = format!("its init {} is not a program for this computer", self.path.display());
             return Failure::of_box(what, format!("take a box for {}", std::env::consts::ARCH));
         }
-        Failure::of_box(format!("its init {} cannot be run: {error}", self.path.display()), "build the box again")
+        Failure::of_box(
+            format!("its init {} cannot be run: {error}", self.path.display()),
+            "build the box again",
+        )
     }
 
     fn exec(&self, spec: &MachineSpec, machine_id: &str, terminal: OwnedFd) -> io::Result<()> {
@@ -96,7 +99,8 @@ impl Init {
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    fs_err::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 fn close_others_on_exec() -> io::Result<()> {

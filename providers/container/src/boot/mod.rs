@@ -19,9 +19,11 @@ mod init;
 mod prepare;
 mod root;
 mod seed;
+mod stage;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -32,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use init::Halt;
 pub use prepare::Mounts;
+pub use stage::Staged;
 
 use crate::cgroup;
 use crate::failure::{During, Failure};
@@ -66,6 +69,8 @@ pub struct Inheritance {
     pub spec: MachineSpec,
     /// Mounts that root's keeper has made; an ordinary user's container makes its own.
     pub mounts: Option<Mounts>,
+    /// Where folders go that a staging mount namespace brings along.
+    pub staged: Vec<PathBuf>,
     /// The control group, where it is not delegated yet.
     pub group: Option<File>,
 }
@@ -87,7 +92,7 @@ pub fn boot(inheritance: Inheritance, keeper: &OwnedFd) -> i32 {
 
 /// `None` stands for a keeper that is gone.
 fn run(inheritance: Inheritance, keeper: &OwnedFd) -> Result<std::convert::Infallible, Option<Failure>> {
-    let Inheritance { dir, spec, mounts, group } = inheritance;
+    let Inheritance { dir, spec, mounts, staged, group } = inheritance;
     wait_for_go(keeper)?;
     let mounts = match mounts {
         Some(mounts) => mounts,
@@ -98,7 +103,8 @@ fn run(inheritance: Inheritance, keeper: &OwnedFd) -> Result<std::convert::Infal
         cgroup::delegate(group.as_fd(), (0, 0)).during("hand over the control group")?;
     }
     become_root()?;
-    let Mounts { layers, top, devices, folders, mut warnings } = mounts;
+    let Mounts { layers, top, devices, mut folders, mut warnings } = mounts;
+    folders.extend(stage::take(staged)?);
     let old = root::enter(layers, top)?;
     let Handles { console, terminal, run } = filesystems::mount_all(devices)?;
     root::leave(old)?;

@@ -139,7 +139,10 @@ fn layers(spec: &MachineSpec) -> Result<Vec<Detached>, Failure> {
         let Layer::Tree { path } = layer;
         if !path.is_dir() {
             let what = format!("its file system {} is not there", path.display());
-            return Err(Failure::of_box(what, "`posada box list` shows the boxes there are; add or build it again"));
+            return Err(Failure::of_box(
+                what,
+                "`posada box list` shows the boxes there are; add or build it again",
+            ));
         }
         Detached::copy_of(path, Depth::One).during(format_args!("share {}", path.display()))
     });
@@ -218,7 +221,8 @@ fn existing(folder: &SyncedFolder) -> Result<(), Failure> {
         return Err(Failure::host(what, "name a directory as its source"));
     }
     if folder.create {
-        return fs_err::create_dir_all(source).during(format_args!("make the synced folder {}", source.display()));
+        return fs_err::create_dir_all(source)
+            .during(format_args!("make the synced folder {}", source.display()));
     }
     let what = format!("the synced folder {} is not there", source.display());
     Err(Failure::host(what, "make it, or set `create: true`"))
@@ -230,12 +234,17 @@ fn attributes(folder: &SyncedFolder) -> MountAttrFlags {
 }
 
 /// Root's: the folder's owner is user 1000 inside, and the machine's other ids are themselves.
-fn mapped_folder(folder: &SyncedFolder, base: (u32, u32), warnings: &mut Vec<String>) -> Result<Folder, Failure> {
+fn mapped_folder(
+    folder: &SyncedFolder,
+    base: (u32, u32),
+    warnings: &mut Vec<String>,
+) -> Result<Folder, Failure> {
     existing(folder)?;
     let source = &folder.source;
     let sharing = format!("share the synced folder {}", source.display());
     let owner = fs_err::metadata(source).during(&sharing)?;
-    let map = userns::holding(&folder_map(owner.uid(), base.0), &folder_map(owner.gid(), base.1)).during(&sharing)?;
+    let map = userns::holding(&folder_map(owner.uid(), base.0), &folder_map(owner.gid(), base.1))
+        .during(&sharing)?;
     let attributes = attributes(folder);
     let mount = Detached::copy_of(source, Depth::Tree).during(&sharing)?;
     let mount = match mount.set_id_map(map.as_fd(), attributes, Depth::Tree) {
@@ -245,7 +254,10 @@ fn mapped_folder(folder: &SyncedFolder, base: (u32, u32), warnings: &mut Vec<Str
             let alone = Detached::copy_of(source, Depth::One).during(&sharing)?;
             alone.set_id_map(map.as_fd(), attributes, Depth::One).map_err(|error| {
                 Failure::host(
-                    format!("the file system of the synced folder {} has no idmapped mounts: {error}", source.display()),
+                    format!(
+                        "the file system of the synced folder {} has no idmapped mounts: {error}",
+                        source.display()
+                    ),
                     "keep it on ext4, xfs, btrfs or tmpfs, or run posada as an ordinary user",
                 )
             })?;

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::mount::{MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::mount::{
+    MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::failure::{During, Failure};
@@ -24,9 +26,11 @@ const STAGING: &str = "/sys";
 /// # Errors
 /// [`Failure`] where the kernel refuses.
 pub fn enter(layers: Vec<Detached>, top: Detached) -> Result<OldRoot, Failure> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).during("make mounts private")?;
-    let staging = Detached::new("tmpfs", &[("mode", "0755"), ("size", "1m")], MountAttrFlags::MOUNT_ATTR_NOSUID)
-        .during("make a place for mounts")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .during("make mounts private")?;
+    let staging =
+        Detached::new("tmpfs", &[("mode", "0755"), ("size", "1m")], MountAttrFlags::MOUNT_ATTR_NOSUID)
+            .during("make a place for mounts")?;
     staging.attach(Path::new(STAGING)).during("make a place for mounts")?;
     chdir(STAGING).during("go to the place for mounts")?;
     // Relative names keep the option string short: it is bounded by a page.

@@ -48,7 +48,10 @@ impl Host {
                 }
                 b"cgroup" if mount.root == Path::new("/") => {
                     for controller in Controller::ALL {
-                        if mount.options.split(|byte| *byte == b',').any(|option| option == controller.name().as_bytes())
+                        if mount
+                            .options
+                            .split(|byte| *byte == b',')
+                            .any(|option| option == controller.name().as_bytes())
                         {
                             host.version1.entry(controller).or_insert_with(|| mount.at.clone());
                         }

@@ -77,7 +77,9 @@ impl Limits {
         match controller {
             Controller::Cpu => self
                 .cpus
-                .map(|cpus| Setting::must("cpu.max", format!("{} {CPU_PERIOD}", u64::from(cpus) * CPU_PERIOD)))
+                .map(|cpus| {
+                    Setting::must("cpu.max", format!("{} {CPU_PERIOD}", u64::from(cpus) * CPU_PERIOD))
+                })
                 .into_iter()
                 .collect(),
             Controller::Memory => self
@@ -114,21 +116,32 @@ impl Limits {
                 })
                 .unwrap_or_default(),
             Controller::Pids => vec![Setting::must("pids.max", self.pids)],
-            Controller::Devices => DEVICES
-                .iter()
-                .map(|rule| Setting::must("devices.allow", rule))
-                .fold(vec![Setting::must("devices.deny", "a")], |mut all, rule| {
+            Controller::Devices => DEVICES.iter().map(|rule| Setting::must("devices.allow", rule)).fold(
+                vec![Setting::must("devices.deny", "a")],
+                |mut all, rule| {
                     all.push(rule);
                     all
-                }),
+                },
+            ),
         }
     }
 }
 
 /// What a container may do with device nodes: make any (user namespaces make none that work), use these.
 const DEVICES: [&str; 13] = [
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
-    "c 5:2 rwm", "c 136:* rwm", "c 10:200 rwm", "c 10:229 rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+    "c 10:200 rwm",
+    "c 10:229 rwm",
 ];
 
 /// One file of a control group.
@@ -159,7 +172,9 @@ mod tests {
     #[test]
     fn limits_say_the_same_in_both_versions() {
         let limits = Limits { cpus: Some(2), memory: Some(1 << 30), pids: 100 };
-        let text = |settings: Vec<Setting>| settings.into_iter().map(|s| format!("{}={}", s.file, s.value)).collect::<Vec<_>>();
+        let text = |settings: Vec<Setting>| {
+            settings.into_iter().map(|s| format!("{}={}", s.file, s.value)).collect::<Vec<_>>()
+        };
         assert_eq!(text(limits.version2(Controller::Cpu)), ["cpu.max=200000 100000"]);
         assert_eq!(
             text(limits.version1(Controller::Cpu)),
@@ -173,7 +188,9 @@ mod tests {
     fn without_limits_only_processes_are_counted() {
         let limits = Limits { cpus: None, memory: None, pids: 7 };
         assert_eq!(limits.controllers().iter().map(|(c, _)| *c).collect::<Vec<_>>(), [Controller::Pids]);
-        assert!(limits.version2(Controller::Memory).is_empty() && limits.version1(Controller::Cpu).is_empty());
+        assert!(
+            limits.version2(Controller::Memory).is_empty() && limits.version1(Controller::Cpu).is_empty()
+        );
         assert_eq!(limits.version1(Controller::Devices)[0].file, "devices.deny");
     }
 }

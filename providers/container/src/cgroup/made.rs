@@ -95,7 +95,10 @@ impl Group {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let what = format!("cannot {doing}: {} still says otherwise than `{line}`", path.display());
-                return Err(Failure::host(what, "look for processes in state D; they wait for a device or a network file system"));
+                return Err(Failure::host(
+                    what,
+                    "look for processes in state D; they wait for a device or a network file system",
+                ));
             }
             let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
             match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&timeout)) {

@@ -68,7 +68,14 @@ impl Plan {
     }
 
     fn empty(version2: PathBuf, limits: Limits) -> Self {
-        Self { version2, version1: Vec::new(), supervisors: None, controllers: Vec::new(), limits, warnings: Vec::new() }
+        Self {
+            version2,
+            version1: Vec::new(),
+            supervisors: None,
+            controllers: Vec::new(),
+            limits,
+            warnings: Vec::new(),
+        }
     }
 
     fn parent(&self) -> Option<&Path> {
@@ -126,7 +133,8 @@ impl Plan {
     pub fn enter_version1(&self, pid: rustix::process::Pid) -> Result<(), Failure> {
         for (_, group) in &self.version1 {
             let procs = group.join("cgroup.procs");
-            fs_err::write(&procs, pid.as_raw_nonzero().to_string()).during("put the machine into its control group")?;
+            fs_err::write(&procs, pid.as_raw_nonzero().to_string())
+                .during("put the machine into its control group")?;
         }
         Ok(())
     }

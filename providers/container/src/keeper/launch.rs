@@ -9,7 +9,7 @@ use posada_userns::{HostKind, IdMap, MapTools};
 use rustix::process::WaitIdStatus;
 
 use super::network::{self, Namespaces};
-use crate::boot::{Go, Halt, Inheritance, Mounts, Word, boot};
+use crate::boot::{Go, Halt, Inheritance, Mounts, Staged, Word, boot};
 use crate::cgroup::{self, Group, Host, Limits, Plan};
 use crate::failure::{During, Failure};
 use crate::runtime::{self, Record};
@@ -61,12 +61,17 @@ pub fn launch(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<Runnin
 
     let group = Group::new(&plan.version2);
     let directory = group.open().during("open the control group")?;
-    let mounts = match base {
+    let mut mounts = match base {
         Some(base) => {
             cgroup::delegate(directory.as_fd(), base).during("hand over the control group")?;
             Some(Mounts::privileged(dir, spec, base)?)
         }
         None => None,
+    };
+    let folders = mounts.as_mut().map(|mounts| std::mem::take(&mut mounts.folders)).unwrap_or_default();
+    let (staging, staged) = match folders.is_empty() {
+        true => (None, Vec::new()),
+        false => Staged::enter(folders).map(|(staging, staged)| (Some(staging), staged))?,
     };
     let (keeper_end, child_end) = message::pair().during("make a socket")?;
     // SAFETY: a keeper has one thread.
@@ -75,7 +80,7 @@ pub fn launch(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<Runnin
         Who::Child => {
             drop(keeper_end);
             let group = base.is_none().then_some(directory);
-            let inheritance = Inheritance { dir: dir.clone(), spec: spec.clone(), mounts, group };
+            let inheritance = Inheritance { dir: dir.clone(), spec: spec.clone(), mounts, staged, group };
             let status = boot(inheritance, &child_end);
             // SAFETY: what belongs to the keeper must not run here.
             unsafe { libc::_exit(status) }
@@ -83,7 +88,9 @@ pub fn launch(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<Runnin
         Who::Parent(child) => child,
     };
     drop((child_end, directory));
-    let launched = attend(&child, &keeper_end, &map, base, &plan, mounts, spec, &mut warnings);
+    let home = staging.map_or(Ok(()), Staged::leave);
+    let launched =
+        home.and_then(|()| attend(&child, &keeper_end, &map, base, &plan, mounts, spec, &mut warnings));
     let (halt, console, run, tap) = launched.inspect_err(|_| {
         // Whatever it is doing, it is of no use any more.
         let _ = child.signal(rustix::process::Signal::KILL);
@@ -107,7 +114,9 @@ fn attend(
     warnings: &mut Vec<String>,
 ) -> Result<Made, Failure> {
     match base {
-        Some(_) => userns::write_maps(child.pid, &map.uids, &map.gids).during("write the machine's id map")?,
+        Some(_) => {
+            userns::write_maps(child.pid, &map.uids, &map.gids).during("write the machine's id map")?
+        }
         None => MapTools::find()
             .and_then(|tools| tools.write(child.pid.as_raw_nonzero().get(), map))
             .map_err(|error| Failure::of(&error))?,
@@ -157,7 +166,10 @@ fn ready(
         Some((Word::Failed(failure), _)) => Err(failure),
         None => {
             let end = child.wait().during("wait for the machine")?;
-            Err(Failure::internal(format!("the machine's first process {} before its init ran", describe(&end))))
+            Err(Failure::internal(format!(
+                "the machine's first process {} before its init ran",
+                describe(&end)
+            )))
         }
     }
 }

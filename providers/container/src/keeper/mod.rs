@@ -101,14 +101,13 @@ impl Keeper {
         let socket = Arc::new(socket);
         let order = Launch { exe: exe.to_owned(), dir: dir.path().to_owned(), spec: spec.clone() };
         let order = Order::Launch(Box::new(order));
-        socket
-            .async_io(Interest::WRITABLE, || message::send(&*socket, &order, &[]))
-            .await
-            .during(talking)?;
+        socket.async_io(Interest::WRITABLE, || message::send(&*socket, &order, &[])).await.during(talking)?;
         let launched = loop {
             match next(&socket).await.during(talking)? {
                 Some((Report::Phase(text), _)) => observer.phase(&text),
-                Some((Report::Launched { init_pid, warnings }, fds)) => break in_hand(init_pid, warnings, fds)?,
+                Some((Report::Launched { init_pid, warnings }, fds)) => {
+                    break in_hand(init_pid, warnings, fds)?;
+                }
                 Some((Report::Failed(failure), _)) => return Err(failure),
                 Some((Report::Socket(_) | Report::Ended(_), _)) => {
                     return Err(Failure::internal("the keeper spoke out of turn"));
@@ -212,7 +211,8 @@ fn in_hand(init_pid: i32, warnings: Vec<String>, fds: Vec<OwnedFd>) -> Result<La
 async fn spawn(exe: &Path, dir: &MachineDir) -> Result<UnixDatagram, Failure> {
     let locked = dir.clone();
     let lock = blocking(move || runtime::lock(&locked)).await?;
-    let missing = || Failure::internal(format!("the machine's directory {} is not there", dir.path().display()));
+    let missing =
+        || Failure::internal(format!("the machine's directory {} is not there", dir.path().display()));
     let lock = lock.ok_or_else(missing)?;
     let starting = "start the machine's keeper";
     let (ours, theirs) = message::pair().during(starting)?;

@@ -31,7 +31,9 @@ pub fn keeper_entry(args: &[OsString]) -> ExitCode {
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
     let done = match args[..] {
         [] => serve().during("serve the supervisor"),
-        [job, path] if job == "remove-groups" => Group::new(path).remove_below().during("remove control groups"),
+        [job, path] if job == "remove-groups" => {
+            Group::new(path).remove_below().during("remove control groups")
+        }
         [job, path] if job == "remove-tree" => super::top::remove_tree(Path::new(path)),
         _ => Err(Failure::internal("usage: __container-keeper [remove-groups|remove-tree PATH]")),
     };

@@ -48,7 +48,9 @@ pub fn remove_top(exe: &Path, dir: &MachineDir) -> Result<(), ProviderError> {
         match IdMap::of_host().map(|map| map.host) {
             Ok(HostKind::Privileged { .. }) => remove_tree(&path)?,
             // Most files belong to subordinate ids.
-            Ok(HostKind::Subordinate) => run_as_mapped_root(exe, &[OsStr::new("remove-tree"), path.as_os_str()])?,
+            Ok(HostKind::Subordinate) => {
+                run_as_mapped_root(exe, &[OsStr::new("remove-tree"), path.as_os_str()])?
+            }
             Err(error) => return Err(Failure::of(&error).into()),
         }
     }

@@ -187,7 +187,12 @@ fn program() -> Vec<Instruction> {
         instruction(LOAD, 0, 0, ARCHITECTURE),
         instruction(IF_EQUAL, 1, 0, NATIVE),
         // Sections are longer than a conditional jump reaches.
-        instruction((libc::BPF_JMP | libc::BPF_JA) as u16, 0, 0, u32::try_from(native.len()).unwrap_or(u32::MAX)),
+        instruction(
+            (libc::BPF_JMP | libc::BPF_JA) as u16,
+            0,
+            0,
+            u32::try_from(native.len()).unwrap_or(u32::MAX),
+        ),
     ];
     program.extend(native);
     #[cfg(target_arch = "x86_64")]

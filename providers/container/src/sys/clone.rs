@@ -63,9 +63,8 @@ pub unsafe fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::R
     }
     // SAFETY: `args` has the layout and size that are passed, and the pidfd's place outlives the call. Without
     // CLONE_VM the child runs on a copy of this memory, as after fork.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<CloneArgs>())
-    };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<CloneArgs>()) };
     match i32::try_from(pid) {
         Ok(0) => Ok(Who::Child),
         Ok(pid) if pid > 0 => {

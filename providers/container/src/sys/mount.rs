@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 /// Whether what is mounted below belongs to it.
@@ -78,10 +78,18 @@ impl Detached {
     ///
     /// # Errors
     /// `EINVAL` where the file system knows no idmapped mounts; those of mount_setattr(2).
-    pub fn set_id_map(&self, map: BorrowedFd<'_>, attributes: MountAttrFlags, depth: Depth) -> io::Result<()> {
+    pub fn set_id_map(
+        &self,
+        map: BorrowedFd<'_>,
+        attributes: MountAttrFlags,
+        depth: Depth,
+    ) -> io::Result<()> {
         let attributes = attributes | MountAttrFlags::MOUNT_ATTR_IDMAP;
         let userns_fd = u64::from(map.as_raw_fd().unsigned_abs());
-        self.set_attr(&MountAttr { attr_set: attributes.bits().into(), userns_fd, ..MountAttr::default() }, depth)
+        self.set_attr(
+            &MountAttr { attr_set: attributes.bits().into(), userns_fd, ..MountAttr::default() },
+            depth,
+        )
     }
 
     fn set_attr(&self, attr: &MountAttr, depth: Depth) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use posada_container::{Ended, Keeper, Launched, cleanup, remove_top};
 use posada_provider_api::{
-    GuestAccess, Layer, MachineDir, MachineId, MachineName, MachineSpec, Observer, ProviderError, Silent,
+    GuestAccess, Layer, MachineDir, MachineId, MachineName, MachineSpec, ProviderError, Silent,
 };
 
 /// Our own binary.
@@ -23,9 +23,21 @@ pub const USER: &str = "posada";
 /// What a machine may take to boot on a busy host; only failing tests take it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where root's machines and boxes are; an ordinary user has its own, see `ordinary`.
+pub fn place() -> PathBuf {
+    let uid = rustix::process::getuid();
+    let place = if uid.is_root() {
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+    } else {
+        PathBuf::from(format!("/var/tmp/posada-live-{uid}"))
+    };
+    std::fs::create_dir_all(&place).unwrap();
+    place
+}
+
 /// A Debian root file system, made once and kept beside other build products.
 pub fn debian() -> PathBuf {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let place = place();
     let tree = place.join("debian-box");
     let lock = File::create(place.join("debian-box.lock")).unwrap();
     lock.lock().unwrap();
@@ -64,7 +76,7 @@ impl Machine {
 
     /// One on another tree.
     pub fn on(name: &str, tree: PathBuf) -> Self {
-        let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let home = tempfile::tempdir_in(place()).unwrap();
         let dir = MachineDir::new(home.path().join("machine"));
         std::fs::create_dir(dir.path()).unwrap();
         let name = MachineName::new(name).unwrap();
@@ -104,6 +116,11 @@ impl Machine {
         path
     }
 
+    /// Where a file that goes with the machine may be.
+    pub fn scratch_file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Starts it.
     pub async fn start(&self) -> Result<Live<'_>, ProviderError> {
         let (keeper, launched) = Keeper::launch(Path::new(EXE), &self.dir, &self.spec, &Silent).await?;
@@ -111,7 +128,7 @@ impl Machine {
         let printed = Arc::new(Mutex::new(String::new()));
         let text = Arc::clone(&printed);
         std::thread::spawn(move || drain(console, &text));
-        Ok(Live { machine: self, keeper, init_pid, tap, run_dir, warnings, printed })
+        Ok(Live { machine: self, keeper, init_pid, _tap: tap, run_dir, warnings, printed })
     }
 
     /// Undoes what is left.
@@ -149,10 +166,11 @@ fn drain(console: OwnedFd, printed: &Mutex<String>) {
 
 /// A machine that runs.
 pub struct Live<'a> {
-    machine: &'a Machine,
+    pub machine: &'a Machine,
     pub keeper: Keeper,
     pub init_pid: i32,
-    pub tap: Option<OwnedFd>,
+    /// Nobody answers on it, but the interface ends with it.
+    _tap: Option<OwnedFd>,
     pub run_dir: OwnedFd,
     pub warnings: Vec<String>,
     printed: Arc<Mutex<String>>,
@@ -202,13 +220,20 @@ impl Live<'_> {
             inotify::add_watch(&events, &at, flags).unwrap();
             at.push(part);
             while std::fs::symlink_metadata(&at).is_err() {
-                let timeout = rustix::event::Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+                let timeout =
+                    rustix::event::Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
                 let mut ready = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::IN)];
                 let told = rustix::event::poll(&mut ready, Some(&timeout)).unwrap();
                 assert_eq!(told, 1, "{} does not come:\n{}", at.display(), self.console());
                 rustix::io::read(&events, &mut [0_u8; 4096][..]).unwrap();
             }
         }
+    }
+
+    /// Runs a script as a service of the machine: with all that its init is confined by.
+    pub fn confined(&self, script: &str) -> String {
+        let script = script.replace('\'', "'\\''");
+        self.out(&format!("systemd-run --quiet --pipe --wait /bin/sh -c '{script}' 2>&1"))
     }
 
     /// What the console printed so far.
@@ -235,21 +260,8 @@ fn uuid() -> [u8; 16] {
 
 /// A private and a public key.
 fn keys() -> (String, String) {
-    let key = ssh_key::PrivateKey::random(&mut ssh_key::rand_core::OsRng, ssh_key::Algorithm::Ed25519).unwrap();
+    let key =
+        ssh_key::PrivateKey::random(&mut ssh_key::rand_core::OsRng, ssh_key::Algorithm::Ed25519).unwrap();
     let private = key.to_openssh(ssh_key::LineEnding::LF).unwrap().to_string();
     (private, key.public_key().to_openssh().unwrap())
-}
-
-/// Collects what a launch tells.
-#[derive(Default)]
-pub struct Told(pub Mutex<Vec<String>>);
-
-impl Observer for Told {
-    fn phase(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-    fn warn(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-    fn console(&self, _: &str) {}
 }

@@ -30,7 +30,8 @@ pub fn write(env: &BTreeMap<String, String>) -> Result<Vec<String>, Failure> {
 /// Whether pam_env reads back what is written: it knows no escapes, and takes quotes and comments anywhere.
 fn fits(name: &str, value: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let named = !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
+    let named =
+        !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit());
     named && !value.contains(['\n', '\r', '\0', '#', '"', '\''])
 }
 
@@ -41,7 +42,8 @@ mod tests {
     #[test]
     fn only_what_pam_reads_back_is_written() {
         assert!(fits("PATH_2", "/a:/b c=d $x"));
-        for (name, value) in [("", "x"), ("2A", "x"), ("A B", "x"), ("A", "a\nb"), ("A", "a#b"), ("A", "\"")] {
+        for (name, value) in [("", "x"), ("2A", "x"), ("A B", "x"), ("A", "a\nb"), ("A", "a#b"), ("A", "\"")]
+        {
             assert!(!fits(name, value), "{name}={value}");
         }
     }

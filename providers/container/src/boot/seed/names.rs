@@ -25,7 +25,8 @@ pub fn write(spec: &MachineSpec) -> Result<(), Failure> {
 fn hosts_text(there: &str, hostname: &str) -> String {
     let short = hostname.split('.').next().unwrap_or(hostname);
     let names = if short == hostname { hostname.to_owned() } else { format!("{hostname} {short}") };
-    let mut lines = vec![format!("127.0.1.1 {names}"), format!("{} {}", management::GATEWAY, management::HOST_NAME)];
+    let mut lines =
+        vec![format!("127.0.1.1 {names}"), format!("{} {}", management::GATEWAY, management::HOST_NAME)];
     if !there.lines().any(|line| line.split_whitespace().any(|word| word == "localhost")) {
         lines.insert(0, "127.0.0.1 localhost".to_owned());
         lines.insert(1, "::1 localhost ip6-localhost ip6-loopback".to_owned());

@@ -37,7 +37,8 @@ pub fn write(access: &GuestAccess, user: &User) -> Result<(), Failure> {
         put(Path::new(CONFIG), &rewritten, 0o644, root)?;
     }
     if includes_drop_ins(&rewritten) {
-        fs_err::create_dir_all("/etc/ssh/sshd_config.d").during("make /etc/ssh/sshd_config.d in the machine")?;
+        fs_err::create_dir_all("/etc/ssh/sshd_config.d")
+            .during("make /etc/ssh/sshd_config.d in the machine")?;
         put(Path::new(DROP_IN), &format!("HostKey {HOST_KEY}\n"), 0o644, root)?;
     }
     authorize(&access.authorized_key, user)
@@ -51,7 +52,8 @@ fn ending_in_newline(text: &str) -> String {
 fn keyword(line: &str) -> Option<(String, &str)> {
     let line = line.trim();
     let end = line.find(|c: char| c.is_whitespace() || c == '=')?;
-    (!line.starts_with('#')).then(|| (line[..end].to_ascii_lowercase(), line[end..].trim_start_matches([' ', '\t', '='])))
+    (!line.starts_with('#'))
+        .then(|| (line[..end].to_ascii_lowercase(), line[end..].trim_start_matches([' ', '\t', '='])))
 }
 
 fn includes_drop_ins(config: &str) -> bool {
@@ -119,7 +121,8 @@ mod tests {
 
     #[test]
     fn debians_configuration_is_left_alone() {
-        let config = "Include /etc/ssh/sshd_config.d/*.conf\n#HostKey /etc/ssh/ssh_host_rsa_key\nUsePAM yes\n";
+        let config =
+            "Include /etc/ssh/sshd_config.d/*.conf\n#HostKey /etc/ssh/ssh_host_rsa_key\nUsePAM yes\n";
         assert_eq!(only_our_key(config), config);
         assert!(includes_drop_ins(config));
     }
