@@ -53,7 +53,7 @@ impl Fault for PacketError {
 
 /// Makes the interface `name` with the MAC address `mac` in the current network namespace and returns the far end of
 /// its cable: each read and write of it, which does not block, is one Ethernet frame. The interface ends when it is
-/// closed.
+/// closed, as soon as the kernel comes to it.
 ///
 /// The calling thread visits a fresh network namespace meanwhile, and is back when this returns.
 ///
