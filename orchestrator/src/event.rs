@@ -8,7 +8,7 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A machine has entered a phase that may take a while; it lasts until that machine's next event of
-    /// this kind, or its `done` or `failed`.
+    /// this kind, or its `done`, `machine` or `failed`.
     Phase {
         /// Which machine.
         machine: MachineName,

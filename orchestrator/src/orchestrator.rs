@@ -66,8 +66,13 @@ impl Orchestrator {
 
     /// Begins a phase of a machine; the result ends it.
     pub(crate) fn phase(&self, machine: &MachineName, phase: impl Into<String>) -> Phase<'_> {
-        self.tell(Event::Phase { machine: machine.clone(), phase: phase.into() });
+        self.begin(machine, phase);
         Phase { of: self, machine: machine.clone(), began: Instant::now() }
+    }
+
+    /// Begins a phase that the machine's next event ends.
+    pub(crate) fn begin(&self, machine: &MachineName, phase: impl Into<String>) {
+        self.tell(Event::Phase { machine: machine.clone(), phase: phase.into() });
     }
 
     /// Passes on what a provider tells of a machine.

@@ -55,11 +55,10 @@ impl Orchestrator {
         let began = Instant::now();
         let Some(_lock) = self.lock(entry).await? else { return Ok(()) };
         let name = &entry.record.name;
-        let phase = self.phase(name, "destroying");
+        self.begin(name, "destroying");
         self.provider(entry)?.destroy(&entry.dir).await.map_err(Error::provider(name))?;
         let (machines, dir) = (self.machines.clone(), entry.dir.clone());
         blocking(move || machines.remove(&dir)).await?;
-        phase.done("destroyed");
         self.tell(Event::Machine {
             machine: name.clone(),
             state: MachineState::Absent,

@@ -108,13 +108,12 @@ impl Orchestrator {
         let request =
             if options.force { StopRequest::Forced } else { StopRequest::Graceful(graceful_timeout(entry)?) };
         let was = self.state(entry).await?;
-        let phase = (was != MachineState::Stopped).then(|| self.phase(name, "stopping"));
+        if was != MachineState::Stopped {
+            self.begin(name, "stopping");
+        }
         let stopped = self.provider(entry)?.stop(&entry.dir, request).await.map_err(Error::provider(name))?;
-        if let Some(phase) = phase {
-            phase.done(if stopped.forced { "forced to stop" } else { "stopped" });
-            if stopped.forced && !options.force {
-                self.warn(name, "it did not shut down in time and was ended; see `graceful_timeout`");
-            }
+        if stopped.forced && !options.force {
+            self.warn(name, "it did not shut down in time and was ended; see `graceful_timeout`");
         }
         self.tell(Event::Machine {
             machine: name.clone(),
@@ -131,14 +130,13 @@ impl Orchestrator {
         let Some(_lock) = self.lock(entry).await? else { return Ok(()) };
         let name = &entry.record.name;
         let provider = self.provider(entry)?;
-        let phase = self.phase(name, phase);
+        self.begin(name, phase);
         let done = if to == MachineState::Suspended {
             provider.suspend(&entry.dir)
         } else {
             provider.resume(&entry.dir)
         };
         done.await.map_err(Error::provider(name))?;
-        phase.done(to.to_string());
         self.tell(Event::Machine {
             machine: name.clone(),
             state: to,
