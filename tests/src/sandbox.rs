@@ -248,7 +248,8 @@ impl Sandbox {
     #[track_caller]
     pub fn state(&self, machine: &str) -> Option<String> {
         let events = self.ok(&["status", "--json"]).events();
-        let told = events.iter().find(|event| event["machine"] == machine)?;
+        let told =
+            events.iter().find(|event| event["event"] == "machine_status" && event["name"] == machine)?;
         Some(told["state"].as_str()?.to_owned())
     }
 

@@ -27,7 +27,9 @@ fn tcp_and_udp_reach_the_machine() {
     let host = |protocol: &str| {
         ports
             .iter()
-            .find(|event| event.to_string().contains(&format!("\"{protocol}\"")) && event["host"].is_u64())
+            .find(|event| {
+                event["event"] == "forward" && event["protocol"] == protocol && event["guest"] == 7777
+            })
             .and_then(|event| event["host"].as_u64())
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or_else(|| panic!("{protocol}: {ports:?}"))

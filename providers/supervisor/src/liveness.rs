@@ -50,9 +50,17 @@ pub fn is_alive(dir: &MachineDir) -> io::Result<bool> {
 /// # Errors
 /// Where the file cannot be read.
 pub async fn ended(dir: &MachineDir) -> io::Result<()> {
+    let dir = dir.clone();
+    tokio::task::spawn_blocking(move || wait_for_end(&dir)).await.map_err(io::Error::other)?
+}
+
+/// As [`ended`], blocking the thread.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn wait_for_end(dir: &MachineDir) -> io::Result<()> {
     let Some(file) = existing(dir)? else { return Ok(()) };
-    let wait = move || fcntl(&file, FcntlArg::F_OFD_SETLKW(&whole_file(libc::F_RDLCK)));
-    tokio::task::spawn_blocking(wait).await.map_err(io::Error::other)??;
+    fcntl(&file, FcntlArg::F_OFD_SETLKW(&whole_file(libc::F_RDLCK)))?;
     Ok(())
 }
 

@@ -63,7 +63,9 @@ impl<'a> Trial<'a> {
     fn new(bench: &'a dyn Bench) -> Self {
         let name = MachineName::new("trial").expect("a name");
         let random = u32::from_ne_bytes(
-            std::fs::read("/proc/sys/kernel/random/uuid").expect("a random id")[..4].try_into().expect("4 bytes"),
+            std::fs::read("/proc/sys/kernel/random/uuid").expect("a random id")[..4]
+                .try_into()
+                .expect("4 bytes"),
         );
         let (dir, spec) = bench.spec(MachineId::from_parts(&name, random), name);
         Self { bench, dir, spec }
@@ -75,7 +77,8 @@ impl<'a> Trial<'a> {
 
     async fn up(&self) {
         let silent = posada_provider_api::Silent;
-        std::fs::write(self.dir.spec(), serde_json::to_vec(&self.spec).expect("JSON")).expect("the spec is written");
+        std::fs::write(self.dir.spec(), serde_json::to_vec(&self.spec).expect("JSON"))
+            .expect("the spec is written");
         self.provider().create(&self.dir, &self.spec, &silent).await.expect("create");
         self.provider().start(&self.dir, &self.spec, &silent).await.expect("start");
     }
