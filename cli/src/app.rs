@@ -26,15 +26,17 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     let result = Context::new(&cli.global, printer.clone(), command)
         .and_then(|context| commands::run(cli.command, &context));
     let status = match result {
-        Ok(status) => status,
+        Ok(status) => {
+            printer.clear();
+            printer.json(&json!({"event": "end", "exit_code": status.code()}));
+            status
+        }
         Err(failure) => {
             let status = failure.exit_status();
             report(&printer, &failure, status);
             status
         }
     };
-    printer.clear();
-    printer.json(&json!({"event": "end", "exit_code": status.code()}));
     status.into()
 }
 
@@ -61,7 +63,6 @@ fn refuse(printer: &Printer, error: &clap::Error) -> ExitStatus {
                 "causes": [],
                 "hint": "`posada help` lists the commands and their options",
             }));
-            printer.json(&json!({"event": "end", "exit_code": ExitStatus::USAGE.code()}));
             ExitStatus::USAGE
         }
     }

@@ -9,6 +9,8 @@ mod exit;
 mod failure;
 mod interrupt;
 mod printer;
+#[cfg(test)]
+mod reference;
 mod report;
 mod terminal;
 

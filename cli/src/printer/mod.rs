@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use screen::Screen;
 use style::Palette;
@@ -178,14 +179,12 @@ impl Printer {
         }
     }
 
-    /// One JSON line; nothing without `--json`. `event` must serialise to an object with an `event`.
+    /// One JSON line; nothing without `--json`. `event` must serialise to an object with an `event`, which is
+    /// written first.
     pub fn json(&self, event: &impl Serialize) {
         if self.is_json() {
-            match serde_json::to_vec(event) {
-                Ok(mut line) => {
-                    line.push(b'\n');
-                    self.write_out(&line);
-                }
+            match json_line(event) {
+                Ok(line) => self.write_out(line.as_bytes()),
                 Err(error) => self.0.screen.line(&format!("an event could not be written: {error}")),
             }
         }
@@ -239,6 +238,19 @@ impl Printer {
             }
         });
     }
+}
+
+fn json_line(event: &impl Serialize) -> serde_json::Result<String> {
+    let mut line = serde_json::to_string(event)?;
+    if !line.starts_with("{\"event\"") {
+        let mut fields: serde_json::Map<String, Value> = serde_json::from_str(&line)?;
+        let name = fields.remove("event").unwrap_or(Value::Null);
+        let rest = serde_json::to_string(&fields)?;
+        let comma = if fields.is_empty() { "" } else { "," };
+        line = format!("{{\"event\":{name}{comma}{}", &rest[1..]);
+    }
+    line.push('\n');
+    Ok(line)
 }
 
 /// Says `text` on standard error and takes no lock for it: for the moment before the process ends at once,
@@ -322,6 +334,15 @@ mod tests {
             "{\"event\":\"warning\",\"machine\":null,\"message\":\"careful\"}\n{\"event\":\"result\"}\n"
         );
         assert_eq!(err.text(), "");
+    }
+
+    #[test]
+    fn the_event_comes_first() {
+        assert_eq!(
+            json_line(&serde_json::json!({"b": 1, "event": "x", "a": {"event": 2}})).unwrap(),
+            "{\"event\":\"x\",\"a\":{\"event\":2},\"b\":1}\n"
+        );
+        assert_eq!(json_line(&serde_json::json!({"event": "x"})).unwrap(), "{\"event\":\"x\"}\n");
     }
 
     #[test]

@@ -249,7 +249,7 @@ warning: the clock is wrong
         for event in story() {
             printer.event(event);
         }
-        assert_eq!(err.text(), "warning: the clock is wrong\n✘ db   failed\n");
+        assert_eq!(err.text(), "warning: the clock is wrong\n✘ db   the machine did not start\n");
     }
 
     #[test]

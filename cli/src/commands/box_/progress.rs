@@ -64,6 +64,10 @@ impl<'a> Shown<'a> {
 impl Progress for Shown<'_> {
     fn phase(&self, text: &str, total: Option<u64>) {
         let mut now = self.now();
+        // The same phase, told of once more, goes on.
+        if total.is_none() && now.as_ref().is_some_and(|phase| phase.text == text && phase.total.is_none()) {
+            return;
+        }
         self.end(&mut now);
         self.printer.screen().begin(&self.subject, &format!("{}  {text}", self.subject));
         if self.printer.verbosity() == Verbosity::Verbose {
