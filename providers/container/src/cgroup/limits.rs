@@ -49,24 +49,31 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: u64,
+    /// Whether that number was asked for, rather than our own.
+    pub pids_asked: bool,
 }
 
 impl Limits {
     /// Those of a machine.
     #[must_use]
     pub fn of(spec: &MachineSpec) -> Self {
-        Self { cpus: spec.cpus, memory: spec.memory, pids: spec.pids.unwrap_or(DEFAULT_PIDS) }
+        Self {
+            cpus: spec.cpus,
+            memory: spec.memory,
+            pids: spec.pids.unwrap_or(DEFAULT_PIDS),
+            pids_asked: spec.pids.is_some(),
+        }
     }
 
-    /// The controllers these limits need, each with the words for "it is not limited".
+    /// The controllers these limits need, each with the name of the setting that asked for it, if one did.
     #[must_use]
-    pub fn controllers(&self) -> Vec<(Controller, &'static str)> {
-        let mut needed = vec![(Controller::Pids, "the number of processes")];
+    pub fn controllers(&self) -> Vec<(Controller, Option<&'static str>)> {
+        let mut needed = vec![(Controller::Pids, self.pids_asked.then_some("`pids`"))];
         if self.cpus.is_some() {
-            needed.push((Controller::Cpu, "`cpus`"));
+            needed.push((Controller::Cpu, Some("`cpus`")));
         }
         if self.memory.is_some() {
-            needed.push((Controller::Memory, "`memory`"));
+            needed.push((Controller::Memory, Some("`memory`")));
         }
         needed
     }
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn limits_say_the_same_in_both_versions() {
-        let limits = Limits { cpus: Some(2), memory: Some(1 << 30), pids: 100 };
+        let limits = Limits { cpus: Some(2), memory: Some(1 << 30), pids: 100, pids_asked: true };
         let text = |settings: Vec<Setting>| {
             settings.into_iter().map(|s| format!("{}={}", s.file, s.value)).collect::<Vec<_>>()
         };
@@ -186,7 +193,7 @@ mod tests {
 
     #[test]
     fn without_limits_only_processes_are_counted() {
-        let limits = Limits { cpus: None, memory: None, pids: 7 };
+        let limits = Limits { cpus: None, memory: None, pids: 7, pids_asked: false };
         assert_eq!(limits.controllers().iter().map(|(c, _)| *c).collect::<Vec<_>>(), [Controller::Pids]);
         assert!(
             limits.version2(Controller::Memory).is_empty() && limits.version1(Controller::Cpu).is_empty()

@@ -57,8 +57,8 @@ impl Plan {
                 plan.controllers.push(controller);
             } else if let (true, Some(mount)) = (privileged, host.version1.get(&controller)) {
                 plan.version1.push((controller, mount.join(PARENT).join(id.as_str())));
-            } else {
-                plan.warnings.push(not_limited(what, controller, privileged));
+            } else if let Some(setting) = what {
+                plan.warnings.push(not_limited(setting, controller, privileged));
             }
         }
         if let (true, Some(mount)) = (privileged, host.version1.get(&Controller::Devices)) {
@@ -140,13 +140,13 @@ impl Plan {
     }
 }
 
-fn not_limited(what: &str, controller: Controller, privileged: bool) -> String {
+fn not_limited(setting: &str, controller: Controller, privileged: bool) -> String {
     let why = if privileged {
         "the kernel offers no such controller"
     } else {
         "that controller is not delegated to this user"
     };
-    format!("{what} is not limited: {why} ({})", controller.name())
+    format!("{setting} is not enforced: {why} ({})", controller.name())
 }
 
 /// The own group, where its owner may make groups in it and move processes between them.
@@ -233,7 +233,7 @@ mod tests {
         MachineId::from_parts(&MachineName::new("web").unwrap(), 1)
     }
 
-    const LIMITS: Limits = Limits { cpus: Some(1), memory: Some(1 << 28), pids: 10 };
+    const LIMITS: Limits = Limits { cpus: Some(1), memory: Some(1 << 28), pids: 10, pids_asked: true };
 
     #[test]
     fn controllers_are_taken_from_whichever_version_has_them() {
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(plan.version2, dir.path().join("posada/web-00000001"));
         assert_eq!(plan.controllers, [Controller::Memory]);
         assert_eq!(plan.version1, [(Controller::Pids, PathBuf::from("/v1/pids/posada/web-00000001"))]);
-        assert_eq!(plan.warnings, ["`cpus` is not limited: the kernel offers no such controller (cpu)"]);
+        assert_eq!(plan.warnings, ["`cpus` is not enforced: the kernel offers no such controller (cpu)"]);
     }
 
     #[test]

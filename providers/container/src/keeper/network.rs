@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns};
 use posada_network::link::{self, Interface};
+use posada_network::packet;
 use posada_network::tap::{self, TapError};
 use posada_provider_api::network::management;
 use posada_provider_api::{Fault, MachineId, Protocol};
@@ -51,18 +52,23 @@ impl Namespaces {
     }
 }
 
-/// Configures the network that has been entered. Without a tap the machine has its address, so that forwards
-/// work, but no way out.
+/// Configures the network that has been entered, and returns the far end of its cable. Where the host permits
+/// none at all the machine has its address, so that forwards work, but no way out.
 ///
 /// # Errors
 /// [`Failure`] where the kernel refuses.
 pub fn configure(id: &MachineId, warnings: &mut Vec<String>) -> Result<Option<OwnedFd>, Failure> {
     link::up_loopback().map_err(|error| Failure::of(&error))?;
     let mac = id.mac(0);
-    match tap::create(INTERFACE, mac) {
-        Ok(tap) => {
+    let cable = match tap::create(INTERFACE, mac) {
+        // The device is closed to ordinary users on some hosts.
+        Err(error @ TapError::Device(_)) => packet::create(INTERFACE, mac).map_err(|_| error),
+        made => made,
+    };
+    match cable {
+        Ok(cable) => {
             link::configure(&Interface::management(INTERFACE, mac)).map_err(|error| Failure::of(&error))?;
-            Ok(Some(tap))
+            Ok(Some(cable))
         }
         Err(error @ TapError::Device(_)) => {
             let address = Some((management::GUEST, 32));

@@ -30,7 +30,11 @@ use crate::sys::message;
 pub fn keeper_entry(args: &[OsString]) -> ExitCode {
     let args: Vec<&OsStr> = args.iter().map(OsString::as_os_str).collect();
     let done = match args[..] {
-        [] => serve().during("serve the supervisor"),
+        [] => match serve() {
+            // A supervisor that is gone needs nothing, and what it had is undone by whoever comes next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result.during("serve the supervisor"),
+        },
         [job, path] if job == "remove-groups" => {
             Group::new(path).remove_below().during("remove control groups")
         }

@@ -94,14 +94,20 @@ pub async fn events() {
     }
     assert_eq!(seen, [inotify::ReadFlags::CREATE, inotify::ReadFlags::DELETE]);
 
-    // The other way: perl calls inotify_init1, inotify_add_watch (CREATE, DELETE) and reads.
-    let script = r#"$f = syscall(294, 0); syscall(254, $f, "/data", 0x300) >= 0 or die; print STDERR "ready\n"; open($h, "<&=", $f); $n = 0; while ($n < 2) { sysread($h, $b, 4096); while (length $b) { ($w, $m, $c, $l) = unpack("lLLL", $b); printf "%x\n", $m; $b = substr($b, 16 + $l); $n++; } }"#;
-    live.out(&format!("cat > /srv/watch.pl <<'E'\n$| = 1;\n{script}\nE\nsystemd-run -q --unit=watch -p StandardOutput=file:/srv/seen -p StandardError=file:/data/.ready perl /srv/watch.pl"));
-    wait_for_text(&source.join(".ready"));
-    std::fs::write(source.join("from-outside"), "").unwrap();
-    std::fs::remove_file(source.join("from-outside")).unwrap();
-    live.out("systemctl is-active -q watch && systemd-run -q --wait -p After=watch.service true; while systemctl is-active -q watch; do systemctl show watch >/dev/null; done");
-    assert_eq!(live.out("cat /srv/seen"), "100\n200");
+    // The other way: perl calls inotify_init1, inotify_add_watch (CREATE, DELETE) and reads two events.
+    let script = r#"$| = 1; $f = syscall(294, 0); $p = "/data"; syscall(254, $f, $p, 0x300) >= 0 or die;
+        open($r, ">", "/data/.ready"); print $r "ready"; close $r; open($h, "<&=", $f);
+        while ($n < 3) { sysread($h, $b, 4096); while (length $b) {
+            ($w, $m, $c, $l) = unpack("lLLL", $b); printf "%x\n", $m; $b = substr($b, 16 + $l); $n++; } }"#;
+    live.out(&format!("cat > /srv/watch.pl <<'E'\n{script}\nE"));
+    let seen = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| live.out("timeout 60 perl /srv/watch.pl"));
+        wait_for_text(&source.join(".ready"));
+        std::fs::write(source.join("from-outside"), "").unwrap();
+        std::fs::remove_file(source.join("from-outside")).unwrap();
+        watcher.join().unwrap()
+    });
+    assert_eq!(seen, "100\n100\n200", "its own file, and ours come and gone");
     live.keeper.kill().unwrap();
     live.end().await;
 }
