@@ -20,11 +20,12 @@ use super::dhcp;
 use super::dns::{Reply, Resolver};
 use super::epoll::{Epoll, Kind, Ready};
 use super::icmp::Icmp;
-use super::link::{Link, Received};
+use super::link::Link;
 use super::outside::Outside;
 use super::reassembly::Reassembly;
 use super::tcp::Tcp;
 use super::udp::{self, Udp};
+use crate::cable::{LARGEST, Received};
 use crate::watch::watch;
 
 /// Frames taken from the cable before anything else gets its turn.
@@ -91,7 +92,7 @@ impl Engine {
             tcp: Tcp::new(config.limits.tcp, now),
             udp: Udp::new(config.limits.udp),
             icmp: Icmp::default(),
-            buffer: vec![0; Link::LARGEST],
+            buffer: vec![0; LARGEST],
             swept: now,
         })
     }

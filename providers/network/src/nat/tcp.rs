@@ -466,7 +466,7 @@ impl Flow {
 fn our_terms(outside: &Outside<'_>) -> Terms {
     Terms {
         mss: (outside.link.mtu() - wire::IPV4 - segment::HEADER) as u16,
-        window: outside.link.queue().min(BUFFER) as u32,
+        window: outside.link.room().min(BUFFER) as u32,
     }
 }
 

@@ -5,9 +5,8 @@ use std::net::Ipv4Addr;
 use posada_provider_api::network::management::GATEWAY_MAC;
 
 use super::checksum::Checksum;
+use crate::cable::ETHERNET;
 
-/// Length of an Ethernet header.
-pub(super) const ETHERNET: usize = 14;
 /// Length of an IPv4 header without options.
 pub(super) const IPV4: usize = 20;
 /// Length of a UDP header.
