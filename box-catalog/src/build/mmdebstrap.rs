@@ -87,6 +87,8 @@ impl Bootstrap<'_> {
         command
             .arg(format!("--mode={mode}"))
             .arg("--format=tar")
+            // Stays in the box: a machine's disk is easily made again, and installing packages is what takes time.
+            .arg("--dpkgopt=force-unsafe-io")
             .arg(format!("--variant={}", recipe.variant()))
             .arg(format!("--components={}", recipe.components().join(",")));
         if !recipe.packages().is_empty() {

@@ -122,6 +122,7 @@ impl Store {
             version: new.version.clone(),
             added: record::seconds(SystemTime::now()),
             file,
+            replaced: false,
         };
         self.commit(incoming, Record::new(unpacked, name.clone()), name, new.replace)
     }
@@ -145,7 +146,7 @@ impl Store {
         let home = self.layout.home(&record.digest);
         let stored = match Record::read(&home)? {
             Some(mut there) => {
-                there.names.retain(|other| !other.is(&name.name, &name.version));
+                there.names.retain(|other| other.name != name.name || other.version != name.version);
                 there.names.push(name.clone());
                 there.write(&home)?;
                 there

@@ -30,6 +30,7 @@ pub use remove::{Removed, Which};
 
 use crate::{BoxError, BoxMetadata, Digest, Version};
 use layout::Layout;
+use record::Record;
 
 /// The store of one user.
 #[derive(Debug, Clone)]
@@ -91,6 +92,19 @@ impl Store {
         // A crash in the middle of a replacement leaves two of one version; the newer one counts.
         boxes.dedup_by(|later, earlier| later.name == earlier.name && later.version == earlier.version);
         Ok(boxes)
+    }
+
+    /// The box with this content, under its newest name; also where that name was given to other content since,
+    /// as machines made from it go on with it.
+    ///
+    /// # Errors
+    /// [`BoxError::Damaged`], [`BoxError::Io`].
+    pub fn by_digest(&self, digest: &Digest) -> Result<Option<StoredBox>, BoxError> {
+        let record = Record::read(&self.layout.home(digest))?;
+        Ok(record.and_then(|record| {
+            let newest = record.names.iter().max_by_key(|name| (!name.replaced, name.added))?;
+            Some(record.under(newest, &self.layout))
+        }))
     }
 
     /// Where the store is.

@@ -22,7 +22,7 @@ pub struct Record {
     archive_size: u64,
     size: u64,
     pub metadata: BoxMetadata,
-    /// Its names. None is left where a box was replaced while machines were made from it.
+    /// Its names, also those that were given to other content since.
     pub names: Vec<Name>,
 }
 
@@ -36,11 +36,14 @@ pub struct Name {
     /// The file it was added from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Fingerprint>,
+    /// Whether other content has taken its place; machines made from it go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 impl Name {
     pub fn is(&self, name: &str, version: &Version) -> bool {
-        self.name == name && self.version == *version
+        self.name == name && self.version == *version && !self.replaced
     }
 }
 
@@ -56,9 +59,14 @@ impl Record {
         }
     }
 
-    /// The box under each of its names.
+    /// The box under each of the names it still has.
     pub fn boxes<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = StoredBox> + 'a {
-        self.names.iter().map(|name| self.under(name, layout))
+        self.names.iter().filter(|name| !name.replaced).map(|name| self.under(name, layout))
+    }
+
+    /// Whether it has a name left.
+    pub fn is_named(&self) -> bool {
+        self.names.iter().any(|name| !name.replaced)
     }
 
     /// The box under one of its names.
@@ -131,10 +139,11 @@ impl Store {
 
     /// Takes a name from every other box.
     pub(super) fn take_name(&self, _: &Locked, name: &Name, keeper: &Digest) -> Result<(), BoxError> {
-        for mut record in self.records()? {
-            let count = record.names.len();
-            record.names.retain(|other| !other.is(&name.name, &name.version));
-            if record.digest != *keeper && record.names.len() != count {
+        for mut record in self.records()?.into_iter().filter(|record| record.digest != *keeper) {
+            let mut same =
+                record.names.iter_mut().filter(|other| other.is(&name.name, &name.version)).peekable();
+            if same.peek().is_some() {
+                same.for_each(|other| other.replaced = true);
                 record.write(&self.layout.home(&record.digest))?;
             }
         }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use serde::Serialize;
 
 use super::layout::Locked;
+use super::record::Record;
 use super::resolve::missing;
 use super::{Store, StoredBox};
 use crate::{BoxError, Digest, Version};
@@ -47,10 +48,8 @@ impl Store {
         let boxes = self.chosen(name, which)?;
         for stored in boxes.iter().filter(|_| !force) {
             let machines = in_use(&stored.digest);
-            let last_name = self
-                .records()?
-                .iter()
-                .any(|record| record.digest == stored.digest && record.names.len() == 1);
+            let record = Record::read(&self.layout.home(&stored.digest))?;
+            let last_name = record.is_some_and(|record| record.boxes(&self.layout).count() == 1);
             if !machines.is_empty() && last_name {
                 return Err(BoxError::InUse {
                     name: name.to_owned(),
@@ -69,10 +68,11 @@ impl Store {
         }
         drop(locked);
         self.delete(&gone)?;
+        self.prune(in_use)?;
         Ok(Removed { boxes, freed })
     }
 
-    /// Deletes content that has lost its names while machines were made from it, and is no longer in use.
+    /// Deletes content whose names were given to other content, and that no machine is made from.
     ///
     /// # Errors
     /// [`BoxError::Damaged`], [`BoxError::Io`].
@@ -81,7 +81,7 @@ impl Store {
         let locked = self.layout.lock()?;
         let mut gone = Vec::new();
         for record in self.records()? {
-            if record.names.is_empty() && in_use(&record.digest).is_empty() {
+            if !record.is_named() && in_use(&record.digest).is_empty() {
                 gone.push(self.to_trash(&self.layout.home(&record.digest))?);
             }
         }
@@ -122,9 +122,9 @@ impl Store {
         in_use: &dyn Fn(&Digest) -> Vec<String>,
     ) -> Result<Option<OsString>, BoxError> {
         let home = self.layout.home(&stored.digest);
-        let Some(mut record) = super::record::Record::read(&home)? else { return Ok(None) };
+        let Some(mut record) = Record::read(&home)? else { return Ok(None) };
         record.names.retain(|name| !name.is(&stored.name, &stored.version));
-        if record.names.is_empty() && (force || in_use(&stored.digest).is_empty()) {
+        if !record.is_named() && (force || in_use(&stored.digest).is_empty()) {
             return self.to_trash(&home).map(Some);
         }
         record.write(&home)?;

@@ -22,7 +22,7 @@ impl Store {
                 self.records()?
                     .iter()
                     .flat_map(|record| record.names.iter().map(move |name| (record, name)))
-                    .filter(|(_, name)| name.file.as_ref() == Some(&fingerprint))
+                    .filter(|(_, name)| !name.replaced && name.file.as_ref() == Some(&fingerprint))
                     .max_by_key(|(_, name)| name.added)
                     .map(|(record, name)| record.under(name, &self.layout))
                     .ok_or_else(|| BoxError::FileNotAdded(path.clone()))

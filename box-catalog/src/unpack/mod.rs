@@ -48,7 +48,7 @@ pub struct Unpacked {
     pub size: u64,
     /// What the tree says of itself.
     pub metadata: BoxMetadata,
-    /// Device nodes that were left out.
+    /// Device nodes outside of `/dev` that were left out.
     pub skipped_devices: u64,
 }
 
@@ -144,7 +144,8 @@ impl Writing {
                 return Err(Refusal::TooLarge(format!("{} GiB", self.limits.bytes >> 30)));
             }
         }
-        if self.tree.write(path, entry, data)? == Made::SkippedDevice {
+        // Those in /dev would be hidden by a machine's own anyway.
+        if self.tree.write(path, entry, data)? == Made::SkippedDevice && !path.starts_with(b"dev/") {
             self.skipped_devices += 1;
         }
         Ok(())

@@ -101,6 +101,7 @@ fn replaced() {
     let new = world.store.add(&b, &new, &Quiet, &Cancel::default()).unwrap();
     assert_eq!(world.store.list().unwrap(), std::slice::from_ref(&new));
     assert!(old.tree().exists(), "machines may be made from it");
+    assert_eq!(world.store.by_digest(&old.digest).unwrap().unwrap().tree(), old.tree());
     world
         .store
         .prune(&|digest| if *digest == old.digest { vec!["web-1".to_owned()] } else { Vec::new() })
@@ -108,6 +109,10 @@ fn replaced() {
     assert!(old.tree().exists());
     world.store.prune(&nobody).unwrap();
     assert!(!old.tree().exists() && new.tree().exists());
+    assert_eq!(world.store.by_digest(&old.digest).unwrap(), None);
+    let back = NewBox { replace: true, ..new_box("web", "1") };
+    let back = world.store.add(&a, &back, &Quiet, &Cancel::default()).unwrap();
+    assert_eq!(world.store.list().unwrap(), [back]);
     world.assert_clean();
 }
 
