@@ -7,6 +7,7 @@ mod failure;
 pub mod keeper;
 mod provider;
 mod runtime;
+mod scope;
 mod security;
 pub mod supervise;
 mod sys;

@@ -13,7 +13,7 @@ use posada_provider_api::{
 use posada_supervisor::protocol::{Request, Status};
 use posada_supervisor::{Client, liveness, spawn};
 
-use crate::supervise;
+use crate::{scope, supervise};
 
 /// The Linux system container backend.
 #[derive(Debug, Clone)]
@@ -76,13 +76,24 @@ impl Provider for ContainerProvider {
         _: &MachineSpec,
         observer: &dyn Observer,
     ) -> Result<(), ProviderError> {
-        let (exe, at) = (self.exe.clone(), dir.clone());
-        Self::blocking(move || {
-            spawn::start(&exe, supervise::ENTRY, &at)
-                .map_err(|error| ProviderError::Internal { what: format!("start the supervisor: {error}") })
-        })
-        .await?;
-        Client::new(dir).ask(Request::Watch, observer).await.map(drop)
+        loop {
+            let (exe, at) = (self.exe.clone(), dir.clone());
+            let ours = Self::blocking(move || {
+                spawn::start(scope::launcher(), &exe, supervise::ENTRY, &at).map_err(|error| {
+                    ProviderError::Internal { what: format!("start the supervisor: {error}") }
+                })
+            })
+            .await?;
+            let client = Client::new(dir);
+            match client.ask(Request::Watch, observer).await {
+                Err(ProviderError::State { .. }) if ours => return Err(client.died()),
+                // The last one was about to end when we asked for a new one: then that is to be had now.
+                Err(ProviderError::State { .. }) => liveness::ended(dir).await.map_err(|error| {
+                    ProviderError::Internal { what: format!("wait for the supervisor: {error}") }
+                })?,
+                watched => return watched.map(drop),
+            }
+        }
     }
 
     async fn stop(&self, dir: &MachineDir, request: StopRequest) -> Result<Stopped, ProviderError> {

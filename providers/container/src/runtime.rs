@@ -139,7 +139,13 @@ pub fn lock(dir: &MachineDir) -> Result<Option<File>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.during(format_args!("open {}", path.display()))?,
     };
-    file.lock().during(format_args!("lock {}", path.display()))?;
+    if file.try_lock().is_err() {
+        // A keeper whose supervisor is gone ends by itself, unless its container is stuck half-way.
+        if let Ok(Some(record)) = Record::read(dir) {
+            record.tracking().kill()?;
+        }
+        file.lock().during(format_args!("lock {}", path.display()))?;
+    }
     Ok(Some(file))
 }
 

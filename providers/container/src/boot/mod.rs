@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use init::Halt;
 pub use prepare::Mounts;
-pub use stage::Staged;
+pub use stage::{Staged, attach_staged};
 
 use crate::cgroup;
 use crate::failure::{During, Failure};
@@ -56,6 +56,8 @@ pub enum Word {
         /// What could not be done as asked.
         warnings: Vec<String>,
     },
+    /// An usher has made the first process; its id on the host.
+    Born(i32),
     /// It did not work.
     Failed(Failure),
 }
@@ -67,7 +69,7 @@ pub struct Inheritance {
     pub dir: MachineDir,
     /// The machine.
     pub spec: MachineSpec,
-    /// Mounts that root's keeper has made; an ordinary user's container makes its own.
+    /// Mounts that root's keeper or an usher has made; otherwise the first process makes its own.
     pub mounts: Option<Mounts>,
     /// Where folders go that a staging mount namespace brings along.
     pub staged: Vec<PathBuf>,
@@ -122,7 +124,11 @@ fn run(inheritance: Inheritance, keeper: &OwnedFd) -> Result<std::convert::Infal
     Err(Some(init.become_it(&spec, &seed::machine_id(&spec), terminal)))
 }
 
-fn wait_for_go(keeper: &OwnedFd) -> Result<(), Option<Failure>> {
+/// Waits for the keeper; `None` stands for one that is gone.
+///
+/// # Errors
+/// [`Failure`] where the keeper cannot be heard.
+pub fn wait_for_go(keeper: &OwnedFd) -> Result<(), Option<Failure>> {
     match message::receive::<Go>(keeper).during("hear from the keeper")? {
         Some(_) => Ok(()),
         None => Err(None),

@@ -1,5 +1,5 @@
-//! Synced folders of root's machines, locked: attributes such as read-only, once copied from a mount namespace
-//! of the host's root into that of a container, cannot be taken back by the container's root.
+//! Synced folders, locked: attributes such as read-only, once copied into a container's mount namespace from one
+//! of somebody with more rights, cannot be taken back by the container's root.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,18 +31,7 @@ impl Staged {
         let home = File::open("/proc/self/ns/mnt").during(doing)?.into();
         unshare(CloneFlags::CLONE_NEWNS).during(doing)?;
         let staged = Self { home };
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).during(doing)?;
-        let place =
-            Detached::new("tmpfs", &[("mode", "0755"), ("size", "1m")], MountAttrFlags::MOUNT_ATTR_NOSUID);
-        place.and_then(|place| place.attach(Path::new(PLACE))).during(doing)?;
-        let mut targets = Vec::new();
-        for Folder { mount, target } in folders {
-            let at = place_of(targets.len());
-            fs_err::create_dir(&at).during(doing)?;
-            mount.attach(&at).during(doing)?;
-            targets.push(target);
-        }
-        Ok((staged, targets))
+        Ok((staged, attach_staged(folders)?))
     }
 
     /// Goes back, after the container has been made; what was attached lives on there only.
@@ -52,6 +41,26 @@ impl Staged {
     pub fn leave(self) -> Result<(), Failure> {
         setns(self.home.as_fd(), CloneFlags::CLONE_NEWNS).during("leave the synced folders")
     }
+}
+
+/// Attaches folders where [`take`] finds them; returns where they are to go.
+///
+/// # Errors
+/// [`Failure`] where the kernel refuses.
+pub fn attach_staged(folders: Vec<Folder>) -> Result<Vec<PathBuf>, Failure> {
+    let doing = "lock the synced folders";
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).during(doing)?;
+    let place =
+        Detached::new("tmpfs", &[("mode", "0755"), ("size", "1m")], MountAttrFlags::MOUNT_ATTR_NOSUID);
+    place.and_then(|place| place.attach(Path::new(PLACE))).during(doing)?;
+    let mut targets = Vec::new();
+    for Folder { mount, target } in folders {
+        let at = place_of(targets.len());
+        fs_err::create_dir(&at).during(doing)?;
+        mount.attach(&at).during(doing)?;
+        targets.push(target);
+    }
+    Ok(targets)
 }
 
 /// The folders that came along, in the container's first process.

@@ -1,28 +1,21 @@
 //! Launching: from a machine's description to its running init.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use posada_provider_api::{MachineDir, MachineSpec};
-use posada_userns::{HostKind, IdMap, MapTools};
+use posada_userns::{HostKind, IdMap};
 use rustix::process::WaitIdStatus;
 
+use super::birth::{Newborn, Parents};
 use super::network::{self, Namespaces};
-use crate::boot::{Go, Halt, Inheritance, Mounts, Staged, Word, boot};
-use crate::cgroup::{self, Group, Host, Limits, Plan};
+use crate::boot::{Go, Halt, Word};
+use crate::cgroup::{Group, Host, Limits, Plan};
 use crate::failure::{During, Failure};
 use crate::runtime::{self, Record};
-use crate::sys::clone::{Child, Who, clone};
-use crate::sys::{message, userns};
-
-/// All that a container gets of its own. Its control group namespace comes later, see `boot`.
-const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC;
+use crate::sys::clone::Child;
+use crate::sys::message;
 
 /// A machine whose init runs.
 #[derive(Debug)]
@@ -61,84 +54,43 @@ pub fn launch(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<Runnin
 
     let group = Group::new(&plan.version2);
     let directory = group.open().during("open the control group")?;
-    let mut mounts = match base {
-        Some(base) => {
-            cgroup::delegate(directory.as_fd(), base).during("hand over the control group")?;
-            Some(Mounts::privileged(dir, spec, base)?)
-        }
-        None => None,
+    let parents = Parents { dir, spec, map: &map, group: directory };
+    let newborn = match base {
+        Some(base) => parents.privileged(base)?,
+        None => parents.ordinary()?,
     };
-    let folders = mounts.as_mut().map(|mounts| std::mem::take(&mut mounts.folders)).unwrap_or_default();
-    let (staging, staged) = match folders.is_empty() {
-        true => (None, Vec::new()),
-        false => Staged::enter(folders).map(|(staging, staged)| (Some(staging), staged))?,
-    };
-    let (keeper_end, child_end) = message::pair().during("make a socket")?;
-    // SAFETY: a keeper has one thread.
-    let who = unsafe { clone(NAMESPACES, Some(directory.as_fd())) };
-    let child = match who.map_err(refused)? {
-        Who::Child => {
-            drop(keeper_end);
-            let group = base.is_none().then_some(directory);
-            let inheritance = Inheritance { dir: dir.clone(), spec: spec.clone(), mounts, staged, group };
-            let status = boot(inheritance, &child_end);
-            // SAFETY: what belongs to the keeper must not run here.
-            unsafe { libc::_exit(status) }
-        }
-        Who::Parent(child) => child,
-    };
-    drop((child_end, directory));
-    let home = staging.map_or(Ok(()), Staged::leave);
-    let launched =
-        home.and_then(|()| attend(&child, &keeper_end, &map, base, &plan, mounts, spec, &mut warnings));
-    let (halt, console, run, tap) = launched.inspect_err(|_| {
-        // Whatever it is doing, it is of no use any more.
-        let _ = child.signal(rustix::process::Signal::KILL);
-        let _ = child.wait();
-    })?;
-    Ok(Running { child, halt, console, run, tap, group, warnings })
+    let Newborn { child, socket, warnings: more } = newborn;
+    warnings.extend(more);
+    match attend(&child, &socket, base.is_some(), &plan, spec, &mut warnings) {
+        Ok((halt, console, run, tap)) => Ok(Running { child, halt, console, run, tap, group, warnings }),
+        Err(failure) => Err(child.abandon(failure)),
+    }
 }
 
 type Made = (Halt, OwnedFd, OwnedFd, Option<OwnedFd>);
 
 /// The keeper's part while the first process makes itself at home.
-#[expect(clippy::too_many_arguments, reason = "one caller, and each is a thing of its own")]
 fn attend(
     child: &Child,
     socket: &OwnedFd,
-    map: &IdMap,
-    base: Option<(u32, u32)>,
+    privileged: bool,
     plan: &Plan,
-    mounts: Option<Mounts>,
     spec: &MachineSpec,
     warnings: &mut Vec<String>,
 ) -> Result<Made, Failure> {
-    match base {
-        Some(_) => {
-            userns::write_maps(child.pid, &map.uids, &map.gids).during("write the machine's id map")?
-        }
-        None => MapTools::find()
-            .and_then(|tools| tools.write(child.pid.as_raw_nonzero().get(), map))
-            .map_err(|error| Failure::of(&error))?,
-    }
     plan.enter_version1(child.pid)?;
-    if let Some(mounts) = mounts {
-        let map = userns::of(child.pid).during("open the machine's user namespace")?;
-        mounts.show_layers_to(map.as_fd())?;
-        warnings.extend(mounts.warnings);
-    }
     let namespaces = Namespaces::of(child.pid).during("open the machine's namespaces")?;
     go(socket)?;
     // Meanwhile the first process mounts.
-    let tap = network::enter(&namespaces, base.is_some(), &spec.id, warnings)?;
+    let tap = network::enter(&namespaces, privileged, &spec.id, warnings)?;
     let (halt, console, run) = ready(child, socket, warnings)?;
-    become_nobody(&namespaces, base.is_some())?;
+    become_nobody(&namespaces, privileged)?;
     go(socket)?;
     match message::receive::<Word>(socket).during("hear from the machine")? {
         // The init took over, and the socket closed by itself.
         None => Ok((halt, console, run, tap)),
         Some((Word::Failed(failure), _)) => Err(failure),
-        Some((Word::Ready { .. }, _)) => Err(Failure::internal("the machine was ready twice")),
+        Some((Word::Ready { .. } | Word::Born(_), _)) => Err(out_of_turn()),
     }
 }
 
@@ -164,6 +116,7 @@ fn ready(
             }
         }
         Some((Word::Failed(failure), _)) => Err(failure),
+        Some((Word::Born(_), _)) => Err(out_of_turn()),
         None => {
             let end = child.wait().during("wait for the machine")?;
             Err(Failure::internal(format!(
@@ -195,18 +148,6 @@ fn become_nobody(namespaces: &Namespaces, privileged: bool) -> Result<(), Failur
     setresuid(root.0, root.0, root.0).during(doing)
 }
 
-fn refused(error: std::io::Error) -> Failure {
-    let obstacle = posada_userns::probe().obstacle();
-    match (obstacle, error.raw_os_error()) {
-        (Some((reason, remedy)), _) => Failure::host(reason, remedy),
-        (None, Some(libc::ENOSPC)) => Failure::host(
-            format!("the kernel refuses more namespaces: {error}"),
-            "raise `user.max_user_namespaces` and its neighbours in sysctl",
-        ),
-        (None, Some(libc::EACCES)) => Failure::host(
-            format!("the machine cannot enter its control group: {error}"),
-            "start posada with `systemd-run --user --scope -p Delegate=yes`, or run it as root",
-        ),
-        _ => Err::<(), _>(error).during("make the machine's namespaces").unwrap_err(),
-    }
+fn out_of_turn() -> Failure {
+    Failure::internal("the machine's first process spoke out of turn")
 }

@@ -8,6 +8,7 @@
 //! When S goes, K sees its socket close and kills C. When K goes, the kernel kills C. What none of them could
 //! undo is written down, see [`crate::runtime`].
 
+mod birth;
 mod launch;
 mod network;
 mod process;

@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+};
 
 /// The argument of clone3, `struct clone_args` of `linux/sched.h`.
 #[repr(C)]
@@ -54,7 +56,8 @@ pub unsafe fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::R
     let mut args = CloneArgs {
         flags: u64::from(flags.cast_unsigned()) | CLONE_PIDFD,
         pidfd: std::ptr::from_mut(&mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD.unsigned_abs().into(),
+        // A sibling ends with the signal that its maker would end with.
+        exit_signal: if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD.unsigned_abs().into() } else { 0 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -78,6 +81,23 @@ pub unsafe fn clone(flags: libc::c_int, cgroup: Option<BorrowedFd<'_>>) -> io::R
 }
 
 impl Child {
+    /// Takes over a child of ours that another process has made; it has not been waited for.
+    ///
+    /// # Errors
+    /// Those of pidfd_open(2).
+    pub fn adopt(pid: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
+        Ok(Self { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
+    }
+
+    /// Ends it, as it is of no use any more after `why`.
+    pub fn abandon<E>(self, why: E) -> E {
+        // Where it cannot be killed it is dead already.
+        let _ = self.signal(Signal::KILL);
+        let _ = self.wait();
+        why
+    }
+
     /// Sends a signal by its number; a child that is gone needs none.
     ///
     /// # Errors
