@@ -77,22 +77,22 @@ pub enum Error {
     },
     /// A backend failed.
     #[error(transparent)]
-    Provider(OnMachine<ProviderError>),
+    Provider(Box<OnMachine<ProviderError>>),
     /// SSH failed.
     #[error(transparent)]
-    Ssh(OnMachine<TransportError>),
+    Ssh(Box<OnMachine<TransportError>>),
     /// The machine's keys cannot be read or made.
     #[error(transparent)]
-    Keys(OnMachine<KeyError>),
+    Keys(Box<OnMachine<KeyError>>),
     /// A provisioning step failed.
     #[error(transparent)]
-    Step(OnMachine<StepError>),
+    Step(Box<OnMachine<StepError>>),
     /// There is no plan for provisioning.
     #[error(transparent)]
-    Plan(OnMachine<PlanError>),
+    Plan(Box<OnMachine<PlanError>>),
     /// The record of provisioning cannot be read or written.
     #[error(transparent)]
-    Ledger(OnMachine<LedgerError>),
+    Ledger(Box<OnMachine<LedgerError>>),
     /// The machine does not become healthy.
     #[error("{machine} is up but not healthy after {seconds} s: {last}")]
     Unhealthy {
@@ -163,7 +163,7 @@ impl Error {
                 ProviderError::Machine { console, .. } => std::mem::take(console),
                 _ => Vec::new(),
             };
-            Self::Provider(OnMachine { machine, error, console })
+            Self::Provider(Box::new(OnMachine { machine, error, console }))
         }
     }
 
@@ -200,9 +200,9 @@ pub struct OnMachine<E> {
 
 impl<E> OnMachine<E> {
     /// For `map_err`: this error happened to `machine`.
-    pub(crate) fn new(machine: &MachineName) -> impl FnOnce(E) -> Self {
+    pub(crate) fn new(machine: &MachineName) -> impl FnOnce(E) -> Box<Self> {
         let machine = machine.clone();
-        move |error| Self { machine, error, console: Vec::new() }
+        move |error| Box::new(Self { machine, error, console: Vec::new() })
     }
 }
 
@@ -252,11 +252,13 @@ impl Fault for Error {
             Self::NoVmfile { .. } => {
                 Some("make one with `posada init`, or go to a project that has one".to_owned())
             }
-            Self::UnknownMachine { name, known } => Some(match crate::similar::nearest(name, known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if known.is_empty() => "there are none yet; `posada up` makes them".to_owned(),
-                None => format!("there are: {}", known.join(", ")),
-            }),
+            Self::UnknownMachine { name, known } => {
+                Some(match crate::similar::nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => "there are none yet; `posada up` makes them".to_owned(),
+                    None => format!("there are: {}", known.join(", ")),
+                })
+            }
             Self::WhichMachine { known } => known.first().map(|name| format!("name it: `… {name}`")),
             Self::NotCreated { machine } => Some(format!("make it with `posada up {machine}`")),
             Self::NoProvider { remedies, .. } => {

@@ -61,21 +61,35 @@ impl Project {
     /// # Errors
     /// [`Error::Vmfile`] with every fault in it; [`Error::Io`] where it cannot be read.
     pub fn load(&self, outside: &Outside<'_>) -> Result<Vmfile, Error> {
-        let bytes = fs_err::read(&self.vmfile).map_err(Error::io("read the Vmfile"))?;
-        let text = String::from_utf8_lossy(&bytes);
         let inputs = Inputs {
             params: outside.params.clone(),
             env: outside.env,
             project: self.root.clone(),
             home: outside.home.clone(),
         };
-        Vmfile::parse(&text, &self.vmfile, &inputs).map_err(Error::Vmfile)
+        let read = Vmfile::load(&self.vmfile, &inputs).map_err(Error::io("read the Vmfile"))?;
+        read.map_err(Error::Vmfile)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_text_is_a_fault_of_the_vmfile() {
+        let dir = tempfile::tempdir().unwrap();
+        let vmfile = dir.path().join("Vmfile");
+        let outside = Outside { params: BTreeMap::new(), env: &|_| None, home: None };
+        let load = |content: &[u8]| {
+            fs_err::write(&vmfile, content).unwrap();
+            Project::of_file(&vmfile).unwrap().load(&outside)
+        };
+        for bad in [&b"box: \xff\n"[..], &[b'#'; crate::vmfile::MAX_SIZE + 1]] {
+            assert!(matches!(load(bad), Err(Error::Vmfile(_))));
+        }
+        assert_eq!(load(b"box: debian/12\n").unwrap().machines.len(), 1);
+    }
 
     #[test]
     fn climbs_to_the_nearest_vmfile() {

@@ -58,7 +58,10 @@ impl Orchestrator {
             Err(Error::Ssh(on)) if matches!(on.error, TransportError::Interrupted) => {
                 Err(self.interrupted(entry).await)
             }
-            Err(Error::Ssh(on)) => Err(Error::Ssh(OnMachine { console: console_tail(entry), ..on })),
+            Err(Error::Ssh(mut on)) => {
+                on.console = console_tail(entry);
+                Err(Error::Ssh(on))
+            }
             other => other,
         }
     }

@@ -21,7 +21,8 @@ use super::Inputs;
 use super::fault::Collector;
 use super::node::{Key, Node, Value};
 use super::shape::{Field, Shape, Table, either};
-use super::suggest::{did_you_mean, meant, meant_kind, nearest};
+use super::suggest::{did_you_mean, meant, meant_kind};
+use crate::similar::nearest;
 
 /// The most that may be put in for all references of a file together, bytes.
 const MAX_PUT_IN: usize = 8 << 20;

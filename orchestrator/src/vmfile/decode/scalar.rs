@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::{Decoder, Given, Role};
+use crate::similar::nearest;
 use crate::vmfile::interpolate::{self, Misfit, Reference, Trouble};
 use crate::vmfile::node::{Scalar, Value, shorten};
 use crate::vmfile::shape::Shape;
-use crate::vmfile::suggest::{did_you_mean, nearest};
+use crate::vmfile::suggest::did_you_mean;
 use crate::vmfile::units;
 
 /// A scalar with its references put in.
