@@ -28,8 +28,7 @@ impl Client {
     /// the answer.
     ///
     /// # Errors
-    /// What the supervisor says; [`ProviderError::State`] where none lives; [`ProviderError::Machine`] where it
-    /// dies before it has answered.
+    /// What the supervisor says; [`ProviderError::State`] where none lives, or it ends before it has answered.
     pub async fn ask(
         &self,
         request: Request,
@@ -68,19 +67,14 @@ impl Client {
     }
 
     async fn open(&self) -> Result<UnixStream, ProviderError> {
-        let absent = ProviderError::State { is: MachineState::Stopped, must: "running" };
         let dir = match fs_err::File::open(self.dir.path()) {
             Ok(dir) => dir,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent()),
             Err(error) => return Err(unreadable(&error)),
         };
         match UnixStream::connect(short_path(&dir)).await {
             Ok(stream) => Ok(stream),
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-            {
-                Err(absent)
-            }
+            Err(error) if is_absent(&error) => Err(absent()),
             Err(error) => {
                 Err(ProviderError::Internal { what: format!("connect to the supervisor: {error}") })
             }
@@ -95,10 +89,10 @@ impl Client {
     ) -> Result<(Answer, Option<OwnedFd>), ProviderError> {
         let envelope = Envelope { version: VERSION, request: request.clone() };
         let line = to_line(&envelope).map_err(|error| internal("write a request", &error))?;
-        fdpass::send(stream, &line, None).await.map_err(|_| self.died())?;
+        fdpass::send(stream, &line, None).await.map_err(|_| absent())?;
         let mut reader = LineReader::new();
         loop {
-            let line = reader.line(stream).await.map_err(|_| self.died())?.ok_or_else(|| self.died())?;
+            let line = reader.line(stream).await.map_err(|_| absent())?.ok_or_else(absent)?;
             let reply =
                 serde_json::from_slice(&line).map_err(|error| internal("read a reply", &error.into()))?;
             match reply {
@@ -111,7 +105,9 @@ impl Client {
         }
     }
 
-    fn died(&self) -> ProviderError {
+    /// The error that says that the supervisor died before it could answer, with the end of its log.
+    #[must_use]
+    pub fn died(&self) -> ProviderError {
         let log = fs_err::read_to_string(self.dir.supervisor_log()).unwrap_or_default();
         let lines: Vec<_> = log.lines().map(str::to_owned).collect();
         let tail = lines[lines.len().saturating_sub(10)..].to_vec();
@@ -123,6 +119,16 @@ impl Client {
 /// however long the directory's own path is.
 pub(crate) fn short_path(dir: &fs_err::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd()))
+}
+
+/// Whether a failed connection says that nobody is there, or not any more.
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
+}
+
+fn absent() -> ProviderError {
+    ProviderError::State { is: MachineState::Stopped, must: "running" }
 }
 
 fn unreadable(error: &io::Error) -> ProviderError {

@@ -27,14 +27,20 @@ pub struct Server {
     console: Mutex<Weak<ConsoleHub>>,
     /// How many conversations are under way.
     conversations: watch::Sender<usize>,
+    /// Whether somebody has heard how the start went.
+    watched: watch::Sender<bool>,
 }
 
 impl Server {
     /// Serves `machine` on `listener`, in the background.
     #[must_use]
     pub fn start(machine: Arc<Machine>, listener: UnixListener) -> Arc<Self> {
-        let server =
-            Arc::new(Self { machine, console: Mutex::default(), conversations: watch::Sender::new(0) });
+        let server = Arc::new(Self {
+            machine,
+            console: Mutex::default(),
+            conversations: watch::Sender::new(0),
+            watched: watch::Sender::new(false),
+        });
         let accepting = server.clone();
         tokio::spawn(async move {
             loop {
@@ -51,10 +57,15 @@ impl Server {
         server
     }
 
-    /// Returns when every client has its answer.
+    /// Returns when every client has its answer. Whoever starts a supervisor watches it, perhaps only after a
+    /// start that failed at once: it is waited for, as long as it may still live.
     pub async fn finish(&self) {
-        let mut conversations = self.conversations.subscribe();
-        let _ = timeout(LAST_WORDS, conversations.wait_for(|count| *count == 0)).await;
+        let (mut watched, mut conversations) = (self.watched.subscribe(), self.conversations.subscribe());
+        let all = async {
+            let _ = watched.wait_for(|watched| *watched).await;
+            let _ = conversations.wait_for(|count| *count == 0).await;
+        };
+        let _ = timeout(LAST_WORDS, all).await;
     }
 
     /// Gives the server the console it lends out, for as long as the caller keeps the result.
@@ -88,6 +99,7 @@ impl Server {
                 return reply(&stream, &Reply::Failed(ProviderError::Internal { what }.into())).await;
             }
         };
+        let watched = matches!(request, Request::Watch);
         let result = match request {
             Request::Watch => self.watch(&stream).await?.map(|()| (Answer::default(), None)),
             Request::Status => {
@@ -108,7 +120,11 @@ impl Server {
         match result {
             Ok((answer, fd)) => fdpass::send(&stream, &to_line(&Reply::Done(answer))?, fd.as_ref()).await,
             Err(error) => reply(&stream, &Reply::Failed(error.into())).await,
+        }?;
+        if watched {
+            self.watched.send_replace(true);
         }
+        Ok(())
     }
 
     async fn watch(&self, stream: &UnixStream) -> io::Result<Result<(), ProviderError>> {

@@ -18,13 +18,15 @@ const LISTENER: RawFd = 3;
 /// Where it finds its locked `alive` file.
 const ALIVE: RawFd = 4;
 
-/// Starts a supervisor for the machine in `dir` by executing `exe entry dir`, unless one lives already.
+/// Starts a supervisor for the machine in `dir` by executing `exe entry dir`, unless one lives already. Where
+/// there is a `launcher`, it is executed with those words behind it; it must become them, as `systemd-run --scope`
+/// does.
 /// When this returns, the control socket takes requests, and the supervisor lives on without its starter.
 /// Returns whether one was started.
 ///
 /// # Errors
 /// Where the socket or the process cannot be made.
-pub fn start(exe: &Path, entry: &str, dir: &MachineDir) -> io::Result<bool> {
+pub fn start(launcher: &[&str], exe: &Path, entry: &str, dir: &MachineDir) -> io::Result<bool> {
     let Some(alive) = Alive::acquire(dir)? else { return Ok(false) };
     let listener = bind(dir)?;
     let log = File::options().create(true).write(true).truncate(true).open(dir.supervisor_log())?;
@@ -33,7 +35,15 @@ pub fn start(exe: &Path, entry: &str, dir: &MachineDir) -> io::Result<bool> {
     let handed = handed.map(|(fd, target)| Ok((rustix::io::fcntl_dupfd_cloexec(&fd, 10)?, target)));
     let [listener, alive] = handed.map(|pair: io::Result<_>| pair);
     let handed = [listener?, alive?];
-    let mut command = Command::new(exe);
+    let mut command = match launcher {
+        [program, words @ ..] => {
+            let mut command = Command::new(program);
+            // `/proc/self/exe` is another binary in the launcher's process.
+            command.args(words).arg(fs_err::canonicalize(exe)?);
+            command
+        }
+        [] => Command::new(exe),
+    };
     command.arg(entry).arg(dir.path()).current_dir("/").stdin(Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
     // SAFETY: the closure runs between fork and exec and makes only system calls (setsid, dup2), no allocation.
