@@ -20,6 +20,7 @@ mod address;
 mod checksum;
 mod dhcp;
 mod dns;
+mod ends;
 mod engine;
 mod epoll;
 mod icmp;
@@ -38,10 +39,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
+use async_trait::async_trait;
 use posada_provider_api::Protocol;
 use posada_provider_api::network::management::MTU;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::forward::Dial;
 use engine::{Command, Engine};
 
 /// The smallest packet every host takes (RFC 791, section 3.1).
@@ -176,6 +179,18 @@ impl Nat {
         let commands = self.commands.as_ref().ok_or_else(gone)?;
         commands.send(command(reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+}
+
+/// A machine that has no other way in, a virtual one, is reached through its own NAT.
+#[async_trait]
+impl Dial for Nat {
+    async fn tcp(&self, port: u16) -> io::Result<OwnedFd> {
+        self.dial(Protocol::Tcp, port).await
+    }
+
+    async fn udp(&self, port: u16) -> io::Result<OwnedFd> {
+        self.dial(Protocol::Udp, port).await
     }
 }
 

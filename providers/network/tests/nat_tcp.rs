@@ -302,3 +302,53 @@ async fn the_host_dials_the_guest() {
     let error = world.nat.dial(Protocol::Tcp, closed).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_port_leads_through_the_nat() {
+    use posada_network::forward::{Dial, Forwards};
+    use posada_provider_api::Forward;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let World { host: _host, guest, nat } = World::new();
+    let listener = guest.run(|| TcpListener::bind("0.0.0.0:0").unwrap());
+    let datagrams = guest.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+    let forward = |guest: u16, protocol| Forward {
+        guest,
+        host: 0,
+        host_ip: Ipv4Addr::LOCALHOST.into(),
+        protocol,
+        auto_correct: false,
+        name: None,
+    };
+    let wanted = [
+        forward(listener.local_addr().unwrap().port(), Protocol::Tcp),
+        forward(datagrams.local_addr().unwrap().port(), Protocol::Udp),
+    ];
+    thread::spawn(move || echo(listener.accept().unwrap().0));
+    thread::spawn(move || {
+        let (length, from) = datagrams.recv_from(&mut [0; 100]).unwrap();
+        datagrams.send_to(&vec![b'!'; length], from).unwrap();
+    });
+    let forwards = Forwards::bind(&wanted).unwrap();
+    let ports: Vec<u16> = forwards.ports().iter().map(|port| port.host).collect();
+    let _running = forwards.run(std::sync::Arc::new(nat) as std::sync::Arc<dyn Dial>).unwrap();
+
+    let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, ports[0])).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let sent = pattern(2_000_000);
+    let copy = sent.clone();
+    let writing = tokio::spawn(async move {
+        writer.write_all(&copy).await.unwrap();
+        writer.shutdown().await.unwrap();
+    });
+    let mut back = Vec::new();
+    reader.read_to_end(&mut back).await.unwrap();
+    writing.await.unwrap();
+    assert!(back == sent);
+
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(b"hello", (Ipv4Addr::LOCALHOST, ports[1])).await.unwrap();
+    let mut answer = [0; 100];
+    let length = socket.recv(&mut answer).await.unwrap();
+    assert_eq!(&answer[..length], b"!!!!!");
+}

@@ -86,9 +86,9 @@ fn machines_reach_each_other_and_only_their_own_network() {
     let net = dir.path().join("back");
     let machines: Vec<_> = (1..=4).map(|n| machine(&net, n, over_tap)).collect();
     machines.iter().for_each(Machine::serve);
-    for from in 0..4 {
-        for to in 0..4_u8 {
-            assert_eq!(machines[from].send(to + 1, 200_000), 200_000);
+    for from in &machines {
+        for to in 1..=4 {
+            assert_eq!(from.send(to, 200_000), 200_000);
         }
     }
     let other = machine(&dir.path().join("front"), 9, over_tap);

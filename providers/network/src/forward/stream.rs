@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::watch::watch;
 
 /// Big enough that a bulk transfer spends its time in the kernel, small enough for a thousand connections.
-const COPY_BUFFER: usize = 128 * 1024;
+const COPY_BUFFER: usize = 64 * 1024;
 
 /// A stream into the machine: the kernel's own TCP, or one end of a socket pair.
 pub(super) enum Inner {

@@ -177,7 +177,8 @@ impl Engine {
 
     /// When there is something to do even if nothing happens.
     fn deadline(&self) -> Instant {
-        let idle = self.udp.len() == 0 && self.icmp.is_empty() && self.reassembly.is_empty();
+        let idle =
+            self.tcp.len() == 0 && self.udp.len() == 0 && self.icmp.is_empty() && self.reassembly.is_empty();
         let sweep = self.swept + if idle { Duration::from_secs(3600) } else { SWEEP };
         self.tcp.deadline().map_or(sweep, |tcp| tcp.min(sweep))
     }

@@ -143,8 +143,9 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
         #[test]
-        fn is_a_queue(steps in proptest::collection::vec(step(), 1..40)) {
+        fn is_a_queue(steps in proptest::collection::vec(step(), 1..30)) {
             let mut ring = Ring::new(LIMIT);
             let mut model: VecDeque<u8> = VecDeque::new();
             let mut counter = 0_u8;

@@ -5,63 +5,34 @@
 //! the other takes.
 
 mod connection;
+mod flow;
 mod segment;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use posada_provider_api::network::management::{GATEWAY, GUEST};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
+use rustix::net::sockopt;
 use tokio::sync::oneshot;
 
-use connection::{BUFFER, Brought, Connection, Terms};
-use segment::{ACK, Outgoing, RST, SYN, Segment};
+use connection::{Brought, Connection};
+use flow::{Fate, Flow, connect, our_terms, refuse_as, send, stream_pair};
+use segment::{ACK, RST, SYN, Segment};
 
 use super::address::{Destination, destination};
+use super::ends::{Ends, Ports};
 use super::epoll::{Kind, Ready};
-use super::icmp;
 use super::outside::Outside;
-use super::wire::{self, protocol};
 
-/// What one connection may read of the host before others get their turn, bytes.
-const TURN: usize = 256 * 1024;
-/// Ports that connections to the guest come from (RFC 6335, section 6).
-const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
 /// How often memory of silent connections is looked for.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// Answers a dial with the caller's end of a socket pair.
 pub(super) type DialReply = oneshot::Sender<std::io::Result<OwnedFd>>;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Ends {
-    guest: u16,
-    remote: (Ipv4Addr, u16),
-}
-
-/// One connection with its host's side.
-#[derive(Debug)]
-struct Flow {
-    ends: Ends,
-    guest_side: Connection,
-    host: OwnedFd,
-    /// The host is still being reached.
-    connecting: bool,
-    readable: bool,
-    writable: bool,
-    /// The host knows that the guest has sent its last byte.
-    shut: bool,
-    queued: bool,
-    /// The earliest entry among the timers.
-    armed: Option<Instant>,
-    dial: Option<(DialReply, OwnedFd)>,
-}
 
 /// All TCP connections.
 #[derive(Debug)]
@@ -75,16 +46,9 @@ pub(super) struct Tcp {
     stalled: Vec<u64>,
     most: usize,
     next_id: u64,
-    next_port: u16,
+    ports: Ports,
     random: RandomState,
     swept: Instant,
-}
-
-/// Whether a connection goes on.
-#[derive(PartialEq, Eq)]
-enum Fate {
-    Live,
-    Gone,
 }
 
 impl Tcp {
@@ -98,7 +62,7 @@ impl Tcp {
             stalled: Vec::new(),
             most,
             next_id: 0,
-            next_port: *DYNAMIC_PORTS.start(),
+            ports: Ports::new(),
             random: RandomState::new(),
             swept: now,
         }
@@ -153,12 +117,7 @@ impl Tcp {
 
     /// Connects to a TCP port of the guest.
     pub(super) fn dial(&mut self, port: u16, reply: DialReply, outside: &mut Outside<'_>) {
-        let ends = (0..=DYNAMIC_PORTS.end() - DYNAMIC_PORTS.start()).find_map(|_| {
-            let from = self.next_port;
-            self.next_port = from.checked_add(1).unwrap_or(*DYNAMIC_PORTS.start());
-            let ends = Ends { guest: port, remote: (GATEWAY, from) };
-            (!self.by_ends.contains_key(&ends)).then_some(ends)
-        });
+        let ends = self.ports.next(port, |ends| self.by_ends.contains_key(ends));
         let pair = match ends {
             Some(ends) if self.flows.len() < self.most => stream_pair().map(|pair| (ends, pair)),
             _ => Err(Errno::NOBUFS),
@@ -369,151 +328,4 @@ impl Tcp {
             self.by_ends.remove(&flow.ends);
         }
     }
-}
-
-impl Flow {
-    /// Hands what the guest sent to the host; what the host does not take yet is kept.
-    fn take(&mut self, mut bytes: &[u8]) {
-        while self.writable && !bytes.is_empty() && self.guest_side.to_host.is_empty() {
-            match rustix::net::send(&self.host, bytes, SendFlags::NOSIGNAL) {
-                Ok(sent) => bytes = &bytes[sent..],
-                Err(Errno::INTR) => {}
-                // Other errors come again, and are acted on, when what is kept is sent.
-                Err(_) => self.writable = false,
-            }
-        }
-        self.guest_side.to_host.push(bytes);
-    }
-
-    /// Moves what can be moved. Returns whether more could be at once.
-    fn work(&mut self, outside: &mut Outside<'_>) -> Result<(Fate, bool), Errno> {
-        if self.connecting {
-            return Ok((Fate::Live, false));
-        }
-        self.send_to_host()?;
-        let mut budget = TURN;
-        loop {
-            let read = self.read_from_host(&mut budget)?;
-            while !outside.link.is_full()
-                && let Some(segment) = self.guest_side.poll(outside.now)
-            {
-                let payload = self.guest_side.to_guest.range(segment.offset, segment.len);
-                send(outside, self.ends, &segment, payload);
-            }
-            if !read || budget == 0 || outside.link.is_full() {
-                break;
-            }
-        }
-        if self.guest_side.is_done() {
-            return Ok((Fate::Gone, false));
-        }
-        let room = self.guest_side.to_guest.room() > 0 && !self.guest_side.host_is_done();
-        Ok((Fate::Live, self.readable && room && self.guest_side.is_open()))
-    }
-
-    fn send_to_host(&mut self) -> Result<(), Errno> {
-        while self.writable && !self.guest_side.to_host.is_empty() {
-            match rustix::io::writev(&self.host, &self.guest_side.to_host.slices()) {
-                Ok(sent) => self.guest_side.to_host.consume(sent),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.writable = false,
-                Err(error) => return Err(error),
-            }
-        }
-        if self.guest_side.guest_is_done() && !self.shut {
-            self.shut = true;
-            match rustix::net::shutdown(&self.host, Shutdown::Write) {
-                // The other side has closed everything already.
-                Ok(()) | Err(Errno::NOTCONN) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads of the host what there is room for. Returns whether there was something.
-    fn read_from_host(&mut self, budget: &mut usize) -> Result<bool, Errno> {
-        let mut any = false;
-        while self.readable
-            && *budget > 0
-            && self.guest_side.is_open()
-            && !self.guest_side.host_is_done()
-            && self.guest_side.to_guest.room() > 0
-        {
-            let host = &self.host;
-            let read = self.guest_side.to_guest.fill(|slices| Ok(rustix::io::readv(host, slices)?));
-            match read.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)) {
-                Ok(0) => self.guest_side.finish(),
-                Ok(count) => {
-                    any = true;
-                    *budget = budget.saturating_sub(count);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.readable = false,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(any)
-    }
-
-    /// Lets the host's peer see a reset when the socket is closed.
-    fn abort_host(&self) {
-        // A socket pair knows no resets; its peer sees the end of the stream.
-        let _ = sockopt::set_socket_linger(&self.host, Some(Duration::ZERO));
-    }
-}
-
-fn our_terms(outside: &Outside<'_>) -> Terms {
-    Terms {
-        mss: (outside.link.mtu() - wire::IPV4 - segment::HEADER) as u16,
-        window: outside.link.room().min(BUFFER) as u32,
-    }
-}
-
-fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-}
-
-/// Starts to connect. Returns whether the connection is still under way.
-fn connect(to: SocketAddrV4) -> Result<(OwnedFd, bool), Errno> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    // A peer that has vanished is found out in the end, also where both sides are silent.
-    sockopt::set_socket_keepalive(&socket, true)?;
-    match rustix::net::connect(&socket, &to) {
-        Ok(()) => Ok((socket, false)),
-        Err(Errno::INPROGRESS) => Ok((socket, true)),
-        Err(error) => Err(error),
-    }
-}
-
-/// Tells the guest why the host could not be reached.
-fn refuse_as(error: Errno, ends: Ends, guest_side: &Connection, outside: &mut Outside<'_>) {
-    let code = match error {
-        Errno::NETUNREACH => icmp::Unreachable::Network,
-        Errno::HOSTUNREACH | Errno::TIMEDOUT | Errno::HOSTDOWN => icmp::Unreachable::Host,
-        Errno::ACCESS | Errno::PERM => icmp::Unreachable::Prohibited,
-        _ => return send(outside, ends, &guest_side.reset(), [&[], &[]]),
-    };
-    let mut start = [0; 8];
-    start[..2].copy_from_slice(&ends.guest.to_be_bytes());
-    start[2..4].copy_from_slice(&ends.remote.1.to_be_bytes());
-    start[4..].copy_from_slice(&guest_side.guest_initial().to_be_bytes());
-    icmp::unreachable(outside.link, code, ends.remote.0, protocol::TCP, segment::HEADER as u16, start);
-}
-
-fn send(outside: &mut Outside<'_>, ends: Ends, segment: &Outgoing, payload: [&[u8]; 2]) {
-    let (header, length) = segment.header(ends.remote, (GUEST, ends.guest), payload);
-    let total = (length + payload[0].len() + payload[1].len()) as u16;
-    let ip = wire::ipv4(ends.remote.0, GUEST, protocol::TCP, total, wire::Fragment::default());
-    let ethernet = wire::ethernet(outside.link.guest_mac);
-    outside.link.send(&[
-        IoSlice::new(&ethernet),
-        IoSlice::new(&ip),
-        IoSlice::new(&header[..length]),
-        IoSlice::new(payload[0]),
-        IoSlice::new(payload[1]),
-    ]);
 }

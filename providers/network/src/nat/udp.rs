@@ -13,6 +13,7 @@ use smoltcp::wire::UdpPacket;
 
 use super::address::{Destination, destination};
 use super::dhcp;
+use super::ends::{Ends, Ports};
 use super::epoll::Kind;
 use super::icmp;
 use super::link::Link;
@@ -27,13 +28,6 @@ const IDLE_ANSWERED: Duration = Duration::from_secs(120);
 const TURN: usize = 64;
 
 const DNS_PORT: u16 = 53;
-const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Ends {
-    guest: u16,
-    remote: (Ipv4Addr, u16),
-}
 
 #[derive(Debug)]
 struct Association {
@@ -54,7 +48,7 @@ pub(super) struct Udp {
     by_ends: HashMap<Ends, u64>,
     most: usize,
     next_id: u64,
-    next_port: u16,
+    ports: Ports,
     /// Those with more to read than one turn allows.
     unread: Vec<u64>,
 }
@@ -67,7 +61,7 @@ impl Udp {
             by_ends: HashMap::new(),
             most,
             next_id: 0,
-            next_port: *DYNAMIC_PORTS.start(),
+            ports: Ports::new(),
             unread: Vec::new(),
         }
     }
@@ -153,14 +147,7 @@ impl Udp {
 
     /// Opens a way to a UDP port of the guest, and returns the other end of it.
     pub(super) fn dial(&mut self, port: u16, outside: &mut Outside<'_>) -> Result<OwnedFd, Errno> {
-        let ends = (0..=DYNAMIC_PORTS.end() - DYNAMIC_PORTS.start())
-            .find_map(|_| {
-                let from = self.next_port;
-                self.next_port = from.checked_add(1).unwrap_or(*DYNAMIC_PORTS.start());
-                let ends = Ends { guest: port, remote: (GATEWAY, from) };
-                (!self.by_ends.contains_key(&ends)).then_some(ends)
-            })
-            .ok_or(Errno::ADDRINUSE)?;
+        let ends = self.ports.next(port, |ends| self.by_ends.contains_key(ends)).ok_or(Errno::ADDRINUSE)?;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;

@@ -69,10 +69,10 @@ impl Switch {
                     }
                     Ready::Machine => {
                         self.machine.flush();
-                        !can_read || self.from_machine()
+                        !can_read || self.carry_out()
                     }
                     Ready::Peer(id) => {
-                        self.from_peer(id, can_read);
+                        self.carry_in(id, can_read);
                         true
                     }
                 };
@@ -138,7 +138,7 @@ impl Switch {
     }
 
     /// Returns whether the machine's cable is still there.
-    fn from_machine(&mut self) -> bool {
+    fn carry_out(&mut self) -> bool {
         for _ in 0..BATCH {
             let length = match self.machine.receive(&mut self.buffer) {
                 // The end of a socket pair; a tap has no empty frames.
@@ -158,7 +158,7 @@ impl Switch {
         true
     }
 
-    fn from_peer(&mut self, id: u64, can_read: bool) {
+    fn carry_in(&mut self, id: u64, can_read: bool) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.flush();
         if !can_read {
