@@ -120,6 +120,8 @@ fn run(inheritance: Inheritance, keeper: &OwnedFd) -> Result<std::convert::Infal
     message::send(keeper, &ready, &[console.as_fd(), run.as_fd()]).during("hand over the console")?;
     drop((console, run));
     wait_for_go(keeper)?;
+    // Once more: only now is this process in all of its control groups.
+    unshare(CloneFlags::CLONE_NEWCGROUP).during("make a control group namespace")?;
     security::confine()?;
     Err(Some(init.become_it(&spec, &seed::machine_id(&spec), terminal)))
 }

@@ -78,11 +78,12 @@ fn attend(
     spec: &MachineSpec,
     warnings: &mut Vec<String>,
 ) -> Result<Made, Failure> {
-    plan.enter_version1(child.pid)?;
     let namespaces = Namespaces::of(child.pid).during("open the machine's namespaces")?;
     go(socket)?;
     // Meanwhile the first process mounts.
     let tap = network::enter(&namespaces, privileged, &spec.id, warnings)?;
+    // Takes the kernel some milliseconds, so it is not waited for earlier than needed.
+    plan.enter_version1(child.pid)?;
     let (halt, console, run) = ready(child, socket, warnings)?;
     become_nobody(&namespaces, privileged)?;
     go(socket)?;

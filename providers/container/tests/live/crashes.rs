@@ -34,11 +34,12 @@ pub fn supervise(args: &[OsString]) -> ExitCode {
         let (keeper, handles) = match launched {
             Ok(launched) => launched,
             Err(error) => {
-                writeln!(std::io::stderr(), "{error}").unwrap();
+                std::io::stderr().write_all(error.to_string().as_bytes()).unwrap();
                 return ExitCode::FAILURE;
             }
         };
-        writeln!(std::io::stdout(), "launched {}", handles.init_pid).unwrap();
+        let mut told = std::io::stdout();
+        told.write_all(format!("launched {}\n", handles.init_pid).as_bytes()).unwrap();
         keeper.ended().await;
         ExitCode::SUCCESS
     })
