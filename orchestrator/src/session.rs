@@ -1,18 +1,20 @@
 //! Logged-in SSH sessions to machines, and what the system's ssh needs to make its own.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use posada_provider_api::{GuestAccess, MachineSpec, MachineState, Observer, ProviderError};
 use posada_provisioners::keys::{KNOWN_HOSTS, LOGIN_KEY};
 use posada_provisioners::{Cancel as Switch, Login, Ssh, TransportError};
 use posada_templates::SshHost;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, OnMachine};
 use crate::orchestrator::{Orchestrator, blocking};
 use crate::project::Project;
-use crate::state::{Entry, read_json};
-use crate::vmfile::BOOT_TIMEOUT;
+use crate::state::{Entry, read_json, write_json};
+use crate::vmfile::{BOOT_TIMEOUT, SshConfig};
 
 /// The port sshd listens on in a machine.
 const SSH_PORT: u16 = 22;
@@ -108,6 +110,23 @@ impl Orchestrator {
         Ok(hosts)
     }
 
+    /// Whether the Vmfile, at the last `up`, asked for the caller's agent to be passed on.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn forwards_agent(&self, entry: &Entry) -> Result<bool, Error> {
+        let wishes: Option<ClientWishes> = read_json(&client_wishes(entry))?;
+        Ok(wishes.unwrap_or_default().forward_agent)
+    }
+
+    /// Keeps what the Vmfile wishes of those who log in; `posada ssh` works without a Vmfile.
+    pub(crate) fn keep_wishes(&self, entry: &Entry, config: &SshConfig) -> Result<(), Error> {
+        let path = client_wishes(entry);
+        let wishes = ClientWishes { forward_agent: config.forward_agent };
+        let kept: Option<ClientWishes> = read_json(&path)?;
+        if kept.unwrap_or_default() == wishes { Ok(()) } else { write_json(&path, &wishes) }
+    }
+
     /// What the system's ssh needs to log into this machine.
     ///
     /// # Errors
@@ -125,6 +144,7 @@ impl Orchestrator {
             identity_file: entry.dir.ssh().join(LOGIN_KEY),
             known_hosts: entry.dir.ssh().join(KNOWN_HOSTS),
             host_key_alias: entry.record.id.to_string(),
+            forward_agent: self.forwards_agent(entry)?,
         })
     }
 
@@ -136,6 +156,17 @@ impl Orchestrator {
         let console = self.provider(entry)?.console(&entry.dir).await;
         Ok(console.map_err(Error::provider(&entry.record.name))?.stream)
     }
+}
+
+/// `ssh/client.json`: how the caller's side is to log in. No part of the spec, as the machine knows nothing of it:
+/// a change needs no restart.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct ClientWishes {
+    forward_agent: bool,
+}
+
+fn client_wishes(entry: &Entry) -> PathBuf {
+    entry.dir.ssh().join("client.json")
 }
 
 /// The last lines of the console's log, without what a terminal would act on.

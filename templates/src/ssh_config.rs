@@ -23,6 +23,8 @@ pub struct SshHost {
     pub known_hosts: PathBuf,
     /// What the host key is filed under: ports change, this does not.
     pub host_key_alias: String,
+    /// Whether the caller's agent is passed on.
+    pub forward_agent: bool,
 }
 
 /// A configuration with one `Host` section a machine.
@@ -64,6 +66,7 @@ mod tests {
             identity_file: "/a path/100%/id_ed25519".into(),
             known_hosts: "/a path/known_hosts".into(),
             host_key_alias: format!("{name}-3f9a1c20"),
+            forward_agent: name == "db",
         };
         let text = render_ssh_config(&[host("web", 2222), host("db", 2200)]).unwrap();
         let temp = tempfile::tempdir().unwrap();
@@ -80,10 +83,14 @@ mod tests {
             "identitiesonly yes",
             "stricthostkeychecking true",
             "passwordauthentication no",
+            "forwardagent yes",
         ] {
             assert!(read.lines().any(|l| l == line), "{line} in\n{read}");
         }
-        assert!(read.contains("/a path/100%%/id_ed25519") || read.contains("/a path/100%/id_ed25519"), "{read}");
+        assert!(
+            read.contains("/a path/100%%/id_ed25519") || read.contains("/a path/100%/id_ed25519"),
+            "{read}"
+        );
         assert!(read.contains("/a path/known_hosts"), "{read}");
     }
 }

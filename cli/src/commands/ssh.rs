@@ -43,9 +43,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (orchestrator, cancel) = operation::orchestrator(context)?;
     let entry = orchestrator.one(&project, args.name.name.as_deref())?;
     let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    // Only the system's ssh can pass an agent on.
+    let needs_ssh = on_terminal || orchestrator.forwards_agent(&entry)?;
     match args.command {
         // A command that nobody sits at needs no terminal in the machine, and no ssh on the host.
-        Some(command) if args.args.is_empty() && (context.printer.is_json() || !on_terminal) => {
+        Some(command) if args.args.is_empty() && (context.printer.is_json() || !needs_ssh) => {
             in_process(context, &orchestrator, &cancel, &entry, command)
         }
         _ if context.printer.is_json() => Err(CliError::usage(
@@ -169,6 +171,7 @@ fn options(host: &SshHost) -> Vec<String> {
         "StrictHostKeyChecking=yes".to_owned(),
         "PasswordAuthentication=no".to_owned(),
         "LogLevel=ERROR".to_owned(),
+        format!("ForwardAgent={}", if host.forward_agent { "yes" } else { "no" }),
     ] {
         options.extend(["-o".to_owned(), option]);
     }
@@ -208,6 +211,7 @@ mod tests {
             identity_file: "/home/a user/100%/id_ed25519".into(),
             known_hosts: "/home/a user/known_hosts".into(),
             host_key_alias: "web-3f9a1c20".to_owned(),
+            forward_agent: true,
         };
         let output = Command::new("ssh").arg("-G").args(options(&host)).arg("web").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -220,6 +224,7 @@ mod tests {
             "userknownhostsfile \"/home/a user/known_hosts\"",
             "hostkeyalias web-3f9a1c20",
             "stricthostkeychecking true",
+            "forwardagent yes",
         ] {
             let plain = understood.replace('"', "");
             assert!(plain.contains(&line.replace('"', "")), "{line} in {plain}");

@@ -203,6 +203,7 @@ impl Orchestrator {
             }
         })
         .await?;
+        self.keep_wishes(entry, &config.ssh)?;
         let wanted = spec::build(entry, config, stored, &keys);
         let provider = self.provider(entry)?;
         let failed = Error::provider;
