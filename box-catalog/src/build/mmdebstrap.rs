@@ -69,7 +69,7 @@ impl Bootstrap<'_> {
 
     fn start(&self, exe: &Path, scratch: &Path, overlay: &Path) -> Result<Child, BoxError> {
         let program = find(TOOL).ok_or(BoxError::ToolMissing { tool: TOOL, package: TOOL })?;
-        let mut command = worker::dying_with_us(exe, program);
+        let mut command = worker::dying_with_us(exe, scratch, program);
         self.arguments(&mut command, overlay);
         command.env("SOURCE_DATE_EPOCH", self.time.to_string()).env("LC_ALL", "C.UTF-8");
         if rustix::process::geteuid().is_root() {

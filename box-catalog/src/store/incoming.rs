@@ -82,16 +82,18 @@ impl Store {
         if names.is_empty() { Ok(()) } else { worker::delete(&self.exe, &self.layout.trash(), names) }
     }
 
-    /// Removes what crashes have left.
+    /// Removes what crashes have left; what cannot be deleted now is left to the next sweep.
     pub(super) fn sweep(&self) -> Result<(), BoxError> {
         let locked = self.layout.lock()?;
         for path in abandoned(&locked, &self.layout.incoming())? {
             self.to_trash(&path)?;
         }
         drop(locked);
-        let trash = self.layout.trash();
-        let names = entries(&trash)?.into_iter().filter_map(|path| path.file_name().map(OsString::from));
-        self.delete(&names.collect::<Vec<_>>())
+        let names = entries(&self.layout.trash())?;
+        let names: Vec<_> =
+            names.into_iter().filter_map(|path| path.file_name().map(OsString::from)).collect();
+        let _ = self.delete(&names);
+        Ok(())
     }
 }
 

@@ -72,10 +72,10 @@ pub fn delete(exe: &Path, directory: &Path, names: &[OsString]) -> Result<(), Bo
     }
 }
 
-/// A command that runs `program` and has it terminated when this process dies. The thread that starts it has to
-/// wait for it, as the kernel goes by the thread.
-pub fn dying_with_us(exe: &Path, program: impl AsRef<OsStr>) -> Command {
+/// A command that runs `program` in `/`, has it end when this process dies, and holds `directory` until it and all
+/// that it started have ended. The thread that starts it has to wait for it, as the kernel goes by the thread.
+pub fn dying_with_us(exe: &Path, directory: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(exe);
-    command.arg(WORKER).arg(job::RUN).arg(program);
+    command.arg(WORKER).arg(job::RUN).arg(exe).arg(program).current_dir(directory);
     command
 }

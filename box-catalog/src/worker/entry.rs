@@ -1,12 +1,16 @@
 //! The worker's side.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use super::protocol::{Event, job};
 use crate::unpack::{self, Limits};
@@ -23,10 +27,11 @@ pub fn worker_entry(args: &[OsString]) -> ExitCode {
         Some(job::UNPACK) => unpack(args.next().and_then(|user| user.into_string().ok())),
         Some(job::DELETE) => delete(args),
         Some(job::RUN) => run(args),
+        Some(job::BECOME) => become_program(args),
         _ => Err(format!("no such job: {}", word.display())),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             // Read by the process that started us, which tells it.
             let _ = writeln!(io::stderr(), "{message}");
@@ -35,7 +40,7 @@ pub fn worker_entry(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn unpack(user: Option<String>) -> Result<(), String> {
+fn unpack(user: Option<String>) -> Result<ExitCode, String> {
     die_with_parent(Signal::KILL)?;
     // Shared with the process that started us: the directory counts as abandoned once both are gone.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -50,7 +55,8 @@ fn unpack(user: Option<String>) -> Result<(), String> {
         }
     };
     let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), seen);
-    tell(&done.map_or_else(Event::Refused, Event::Unpacked)).map_err(text)
+    tell(&done.map_or_else(Event::Refused, Event::Unpacked)).map_err(text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tell(event: &Event) -> io::Result<()> {
@@ -61,21 +67,82 @@ fn tell(event: &Event) -> io::Result<()> {
     out.flush()
 }
 
-fn delete(names: impl Iterator<Item = OsString>) -> Result<(), String> {
+fn delete(names: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
+    let here = std::env::current_dir().map_err(text)?;
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").map_err(text)?;
     for name in names {
-        match fs_err::remove_dir_all(&name) {
+        let path = here.join(&name);
+        // Whatever was mounted below is somebody's, and deleting would go into it.
+        if let Some(point) = mount_points(&mounts).find(|point| point.starts_with(&path)) {
+            return Err(format!("something is mounted on {}", point.display()));
+        }
+        match fs_err::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.to_string()),
             _ => {}
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn run(mut command: impl Iterator<Item = OsString>) -> Result<(), String> {
-    die_with_parent(Signal::TERM)?;
+/// The fifth fields of mountinfo (proc(5)), with their octal escapes undone.
+fn mount_points(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
+    mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| {
+        let mut bytes = Vec::with_capacity(field.len());
+        let mut rest = field.as_bytes();
+        while let Some((first, after)) = rest.split_first() {
+            let escape =
+                after.get(..3).and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+            match (first, escape) {
+                (b'\\', Some(byte)) => {
+                    bytes.push(byte);
+                    rest = &after[3..];
+                }
+                _ => {
+                    bytes.push(*first);
+                    rest = after;
+                }
+            }
+        }
+        PathBuf::from(OsString::from_vec(bytes))
+    })
+}
+
+fn run(mut command: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
+    let (Some(exe), Some(program)) = (command.next(), command.next()) else {
+        return Err("nothing to run".to_owned());
+    };
+    die_with_parent(if geteuid().is_root() { Signal::KILL } else { Signal::TERM })?;
+    // Open in the program and in all that it starts, so that the directory is not swept before the last of them ends.
+    let held = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(text)?;
+    rustix::fs::flock(&held, FlockOperation::LockShared).map_err(text)?;
+    rustix::process::chdir("/").map_err(text)?;
+    if !geteuid().is_root() {
+        // mmdebstrap makes such namespaces by itself for an ordinary user.
+        return Err(failed(&program, &Command::new(&program).args(command).exec()));
+    }
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).map_err(text)?;
+    mount_private()?;
+    let become_it = [OsStr::new(super::WORKER), OsStr::new(job::BECOME), &program];
+    let status =
+        Command::new(exe).args(become_it).args(command).status().map_err(|error| failed(&program, &error))?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)))
+}
+
+/// What is mounted from here on is seen by nobody else and gone with the last process that sees it.
+fn mount_private() -> Result<(), String> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(text)
+}
+
+/// As the first process of its namespace, whose end is the end of all in it.
+fn become_program(mut command: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
+    die_with_parent(Signal::KILL)?;
     let program = command.next().ok_or("nothing to run")?;
-    let error = Command::new(&program).args(command).exec();
-    Err(format!("{}: {error}", program.display()))
+    Err(failed(&program, &Command::new(&program).args(command).exec()))
+}
+
+fn failed(program: &OsStr, error: &io::Error) -> String {
+    format!("{}: {error}", program.display())
 }
 
 fn die_with_parent(signal: Signal) -> Result<(), String> {
@@ -84,4 +151,18 @@ fn die_with_parent(signal: Signal) -> Result<(), String> {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_with_their_blanks() {
+        let text = "22 1 0:20 / /a\\040b\\134c rw - tmpfs none rw\n23 1 0:21 / / rw - ext4 none rw\n";
+        let points: Vec<_> = mount_points(text).collect();
+        assert_eq!(points, [Path::new("/a b\\c"), Path::new("/")]);
+    }
 }

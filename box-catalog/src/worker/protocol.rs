@@ -22,6 +22,9 @@ pub mod job {
     pub const UNPACK: &str = "unpack";
     /// Deletes the named directories of the current directory.
     pub const DELETE: &str = "delete";
-    /// Becomes another program, which is terminated when the process that started it dies.
+    /// Runs a program (`EXE PROGRAM ARGS…`) that ends, with all that it has started, when the process that asked for
+    /// it dies, and that holds the current directory until then.
     pub const RUN: &str = "run";
+    /// What [`RUN`] starts: becomes the program.
+    pub const BECOME: &str = "become";
 }

@@ -1,19 +1,23 @@
 //! Boxes built by the real mmdebstrap from Debian's packages.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use libtest_mimic::Trial;
 use posada_box_catalog::build::{BuildOptions, Built, Recipe, build, recipe};
 use posada_box_catalog::{BoxError, Cancel, Progress, Quiet};
 
-use crate::support::{World, mode, trial};
+use crate::support::{self, World, entries, mode, trial, write};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("a_recipe_becomes_a_box_once_and_the_same_each_time", small),
         trial("a_failing_recipe_tells_its_last_lines", failing),
         trial("a_build_can_be_cancelled", cancelled),
+        trial("a_killed_build_ends_and_leaves_what_the_next_call_sweeps", killed),
         trial("recipes_are_found_by_name_and_by_path", found),
     ]
 }
@@ -91,6 +95,28 @@ fn cancelled() {
     assert!(matches!(error, BoxError::Cancelled), "{error}");
     assert!(progress.2.lock().unwrap().contains(&"reading package lists".to_owned()));
     assert_eq!(world.store.list().unwrap(), []);
+    world.assert_clean();
+}
+
+fn killed() {
+    let world = World::new();
+    write(&world.path("small.yaml"), SMALL);
+    let mut command = Command::new(support::exe());
+    command.arg(support::BUILD).arg(world.path("boxes")).arg(world.path("small.yaml"));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("installing essential packages")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // mmdebstrap and what it started hold their directory until the last of them has ended.
+    let incoming = world.path("boxes/incoming");
+    for entry in entries(&incoming) {
+        if let Ok(directory) = File::open(incoming.join(entry)) {
+            rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        }
+    }
+    let archive = world.archive("a.tar", "a", &[]);
+    world.add(&archive, "after", "1").unwrap();
     world.assert_clean();
 }
 

@@ -6,6 +6,7 @@ mod build;
 mod crash;
 mod formats;
 mod hostile;
+mod ordinary;
 mod support;
 
 use std::process::ExitCode;
@@ -18,13 +19,18 @@ fn main() -> ExitCode {
         Some(posada_box_catalog::WORKER) => return posada_box_catalog::worker_entry(&args[1..]),
         Some("__userns") => return posada_userns::entry(&args[1..]),
         Some(support::CHILD) => return support::child(&args[1..]),
+        Some(support::REMOVE) => return support::remove(&args[1..]),
         Some(support::BUILD) => return support::build(&args[1..]),
         _ => {}
     }
-    let trials: Vec<Trial> =
-        [add::trials(), formats::trials(), hostile::trials(), crash::trials(), build::trials()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let trials = [
+        add::trials(),
+        formats::trials(),
+        hostile::trials(),
+        crash::trials(),
+        ordinary::trials(),
+        build::trials(),
+    ];
+    let trials: Vec<Trial> = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::Trial;
-use posada_box_catalog::{BoxError, Cancel, NewBox, Quiet, Refusal, Store, StoredBox, Version};
+use posada_box_catalog::{BoxError, Cancel, NewBox, Quiet, Refusal, Store, StoredBox, Version, Which};
 use tempfile::TempDir;
 
 /// The word by which this binary becomes [`child`].
 pub const CHILD: &str = "__add-in-child";
+/// The word by which this binary becomes [`remove`].
+pub const REMOVE: &str = "__remove-in-child";
 /// The word by which this binary becomes [`build`].
 pub const BUILD: &str = "__build";
 
@@ -126,8 +128,24 @@ pub fn child(args: &[OsString]) -> ExitCode {
     let store = Store::open(root.into(), exe()).unwrap();
     match store.add(Path::new(archive), &new_box(name, version), &Quiet, &Cancel::default()) {
         Ok(_) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => failure(&error),
     }
+}
+
+/// Removes all versions of a box from a process of its own: `ROOT NAME`.
+pub fn remove(args: &[OsString]) -> ExitCode {
+    let args: Vec<String> = args.iter().map(|arg| arg.clone().into_string().unwrap()).collect();
+    let [root, name] = &args[..] else { return ExitCode::from(2) };
+    let store = Store::open(root.into(), exe()).unwrap();
+    match store.remove(name, &Which::All, false, &|_| Vec::new()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
+fn failure(error: &BoxError) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{error}");
+    ExitCode::FAILURE
 }
 
 /// Builds a box: `ROOT NAME`; prints its tree. For measuring how the recipes' boxes start.

@@ -1,0 +1,103 @@
+//! The store of an ordinary user, whose boxes' files belong to the user's subordinate ids.
+
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use libtest_mimic::Trial;
+use posada_box_catalog::{Store, StoredBox};
+
+use crate::support::{self, World, entries, exe, mode, run, trial, write};
+
+const USER: &str = "posada-test";
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("an_ordinary_users_boxes_belong_to_subordinate_ids", owners),
+        trial("an_ordinary_user_is_rid_of_what_was_refused_or_removed", rid),
+    ]
+}
+
+/// The test user's id and first subordinate id; the user is made where it is not there.
+fn user() -> (u32, u32) {
+    if !Command::new("id").arg(USER).output().unwrap().status.success() {
+        run(Command::new("useradd").args(["--create-home", "--shell", "/bin/bash", USER]));
+    }
+    let uid = String::from_utf8(run(Command::new("id").args(["-u", USER]))).unwrap();
+    let subuids = std::fs::read_to_string("/etc/subuid").unwrap();
+    let line = subuids.lines().find_map(|line| line.strip_prefix(USER)?.strip_prefix(':'));
+    let start = line.unwrap_or_else(|| panic!("{USER} has no subordinate ids")).split(':').next().unwrap();
+    (uid.trim().parse().unwrap(), start.parse().unwrap())
+}
+
+/// Runs a word of this binary as the test user.
+fn as_user(word: &str, args: &[&Path], rest: &[&str]) -> Output {
+    let binary = std::fs::read_link(exe()).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", USER, "--init-groups", "--"]).arg(binary).arg(word);
+    command.args(args).args(rest).current_dir("/").output().unwrap()
+}
+
+fn world(uid: u32) -> World {
+    let world = World::new();
+    chown(world.dir.path(), Some(uid), Some(uid)).unwrap();
+    world
+}
+
+fn add(world: &World, archive: &Path, version: &str) -> Output {
+    as_user(support::CHILD, &[&world.path("mine"), archive], &["web", version])
+}
+
+fn listed(world: &World) -> Vec<StoredBox> {
+    Store::open(world.path("mine"), exe()).unwrap().list().unwrap()
+}
+
+fn owners() {
+    let (uid, first) = user();
+    let world = world(uid);
+    let root = world.rootfs("root", "ordinary");
+    write(&root.join("usr/bin/sudo"), "suid");
+    write(&root.join("home/dev/mine"), "mine");
+    write(&root.join("etc/group42"), "42");
+    let script = "chown -R 0:0 .; chown -R 1000:1000 home/dev; chown 0:42 etc/group42; chmod 750 etc/group42; \
+                  chmod 4755 usr/bin/sudo; mknod etc/null c 1 3";
+    run(Command::new("sh").current_dir(&root).args(["-ec", script]));
+    let archive = world.path("a.tar");
+    run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."));
+    run(Command::new("chmod").arg("0644").arg(&archive));
+    let output = add(&world, &archive, "1");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = listed(&world).pop().unwrap().tree();
+    let owner = |path: &str| {
+        let stat = std::fs::symlink_metadata(tree.join(path)).unwrap();
+        (stat.uid(), stat.gid())
+    };
+    assert_eq!(owner("etc/passwd").0, first);
+    assert_eq!(owner("etc/group42"), (owner("etc").0, owner("etc").1 + 42));
+    assert_eq!(owner("home/dev/mine"), (uid, uid), "the user inside is the user outside");
+    assert_eq!(mode(&tree.join("usr/bin/sudo")), 0o4755);
+    assert_eq!(mode(&tree.join("etc/group42")), 0o750);
+    assert!(!tree.join("etc/null").exists());
+}
+
+fn rid() {
+    let (uid, _) = user();
+    let world = world(uid);
+    let archive = world.archive("a.tar", "a", &[]);
+    let bytes = std::fs::read(&archive).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    write(&world.path("cut.tar"), &bytes[..end * 9 / 10]);
+    run(Command::new("chmod").arg("0644").args([&archive, &world.path("cut.tar")]));
+    assert!(!add(&world, &world.path("cut.tar"), "1").status.success());
+    let left = |directory: &str| entries(&world.path("mine").join(directory));
+    for directory in ["incoming", "trash", "trees"] {
+        assert_eq!(left(directory), Vec::<String>::new(), "{directory}");
+    }
+    assert!(add(&world, &archive, "1").status.success());
+    assert_eq!(left("trees").len(), 1);
+    let output = as_user(support::REMOVE, &[&world.path("mine")], &["web"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for directory in ["incoming", "trash", "trees"] {
+        assert_eq!(left(directory), Vec::<String>::new(), "{directory}");
+    }
+}
