@@ -100,7 +100,11 @@ impl Printer {
                 let name = screen.name(machine.as_str());
                 // One machine's error follows at once; of several, it follows when the last has ended.
                 let message = message.strip_prefix(&format!("{machine}: ")).unwrap_or(message);
-                let what = if screen.machines() > 1 { message } else { "failed" };
+                let what = match message.starts_with("interrupted") {
+                    _ if screen.machines() > 1 => message,
+                    true => "interrupted",
+                    false => "failed",
+                };
                 self.complain(&format!("{} {name}  {what}", palette.cross()));
             }
         }

@@ -100,6 +100,15 @@ impl Orchestrator {
         self.provider(&entry)?.snapshot(&entry.dir, op).await.map_err(Error::provider(&entry.record.name))
     }
 
+    /// The names of a machine's snapshots, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] where its backend takes none.
+    pub async fn snapshots(&self, project: &Project, name: Option<&str>) -> Result<Vec<String>, Error> {
+        let entry = self.one(project, name)?;
+        self.provider(&entry)?.snapshots(&entry.dir).await.map_err(Error::provider(&entry.record.name))
+    }
+
     async fn halt_one(&self, entry: &Entry, options: HaltOptions) -> Result<(), Error> {
         let began = Instant::now();
         let Some(_lock) = self.lock(entry).await? else { return Ok(()) };

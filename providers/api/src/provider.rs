@@ -262,6 +262,15 @@ pub trait Provider: Send + Sync {
     /// [`ProviderError::Unsupported`], [`ProviderError::State`].
     async fn snapshot(&self, dir: &MachineDir, op: SnapshotOp) -> Result<(), ProviderError>;
 
+    /// The names of the machine's snapshots, oldest first.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unsupported`] where the backend takes none.
+    async fn snapshots(&self, dir: &MachineDir) -> Result<Vec<String>, ProviderError> {
+        let _ = dir;
+        Err(ProviderError::Unsupported { provider: self.kind(), what: "snapshots".to_owned() })
+    }
+
     /// Ends the machine at once and removes all that the provider made for it, on the host and in `dir`.
     /// The directory itself is the caller's.
     ///

@@ -20,6 +20,11 @@ impl Place {
         self.0.path().join("project").join(file)
     }
 
+    /// Where Posada keeps what it has.
+    pub fn home(&self) -> PathBuf {
+        self.0.path().join("home")
+    }
+
     pub fn write(&self, file: &str, text: &str) {
         let path = self.path(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -39,7 +44,7 @@ impl Place {
         let mut command = Command::new(self.binary());
         command.args(words).current_dir(self.path(""));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.0.path()).env("POSADA_HOME", self.0.path().join("home"));
+        command.env("HOME", self.0.path()).env("POSADA_HOME", self.home());
         command
     }
 

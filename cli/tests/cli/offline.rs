@@ -1,9 +1,7 @@
 //! The commands that need no machine, as a user runs them: help, exit statuses, errors, JSON lines.
 
-mod support;
-
+use crate::support::Place;
 use snapbox::str;
-use support::Place;
 
 #[test]
 fn help_lists_the_commands() {
@@ -229,7 +227,7 @@ fn doctor_checks_everything() {
     let place = Place::new();
     // What is wrong with the host that runs the tests is not ours to say; that each check is told is.
     let output = place.command(&["doctor", "--json"]).output().unwrap();
-    let events = support::parse(&output.stdout);
+    let events = crate::support::parse(&output.stdout);
     let names: Vec<&str> = events.iter().filter_map(|event| event["name"].as_str()).collect();
     assert_eq!(
         names,
