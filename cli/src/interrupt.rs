@@ -1,7 +1,8 @@
 //! Ctrl-C and its kin: the first asks the running operation to end cleanly, the second ends the process at once.
 //!
 //! ```text
-//! signal ──► handler ──► pipe ──► a thread that does nothing else ──► cancel, or _exit
+//! signal ──► handler ──► pipe ──► a thread that does nothing else ──► another that says so and cancels
+//!                                              └── the second time ──► _exit
 //! ```
 //! The thread hears them whatever the rest is doing. Signals are handled, not blocked: programs that are started
 //! meanwhile would inherit a blocked signal, and could not be terminated.
@@ -46,10 +47,11 @@ impl Interrupt {
         PIPE.store(OwnedFd::from(writer).into_raw_fd(), Ordering::SeqCst);
         OWNER.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
         let received = Arc::new(AtomicI32::new(0));
-        std::thread::Builder::new()
-            .name("signals".to_owned())
+        let (first, heard) = std::sync::mpsc::channel();
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        thread("signals")
             .spawn({
-                let (received, printer) = (received.clone(), printer.clone());
+                let received = received.clone();
                 move || {
                     let mut signals = File::from(OwnedFd::from(reader));
                     let mut number = [0_u8];
@@ -58,15 +60,21 @@ impl Interrupt {
                         if received.swap(signal as i32, Ordering::SeqCst) != 0 {
                             force(signal);
                         }
-                        cancel();
-                        if printer.is_json() {
-                            printer.json(&serde_json::json!({
-                                "event": "interrupted", "signal": signal.as_str(),
-                            }));
-                        } else {
-                            saying.iter().for_each(|text| printer.complain(text));
-                        }
+                        // Who takes it lives as long as the process.
+                        let _ = first.send(signal);
                     }
+                }
+            })
+            .map_err(CliError::internal(what))?;
+        let printer = printer.clone();
+        // What is said comes before what it leads to, and may have to wait for whoever reads the output. That
+        // must not keep the second signal from being heard.
+        thread("interrupt")
+            .spawn(move || {
+                for signal in heard {
+                    printer.json(&serde_json::json!({"event": "interrupted", "signal": signal.as_str()}));
+                    saying.iter().for_each(|text| printer.complain(text));
+                    cancel();
                 }
             })
             .map_err(CliError::internal(what))?;
