@@ -170,7 +170,7 @@ fn client_wishes(entry: &Entry) -> PathBuf {
 }
 
 /// The last lines of the console's log, without what a terminal would act on.
-fn console_tail(entry: &Entry) -> Vec<String> {
+pub(crate) fn console_tail(entry: &Entry) -> Vec<String> {
     let log = fs_err::read(entry.dir.console_log()).unwrap_or_default();
     let end = &log[log.len().saturating_sub(16 * 1024)..];
     let lines: Vec<String> =

@@ -15,9 +15,9 @@ machines:
       - type: shell
         name: serve
         # Healthy only a moment after provisioning has ended.
-        inline: systemd-run --quiet --on-active=1 touch /run/ready
+        inline: systemd-run --quiet --on-active=1 --timer-property=AccuracySec=10ms touch /var/ready
     healthcheck:
-      command: test -e /run/ready
+      command: test -e /var/ready
       interval: 100ms
   other: {}
 ";
@@ -59,7 +59,7 @@ fn a_machine_starts_when_what_it_depends_on_is_healthy() {
 #[test]
 fn a_machine_that_never_gets_healthy_holds_back_what_depends_on_it() {
     let sandbox = Sandbox::with(&VMFILE.replace(
-        "test -e /run/ready\n      interval: 100ms",
+        "test -e /var/ready\n      interval: 100ms",
         "test -e /never\n      interval: 100ms\n      start_timeout: 2s",
     ));
     sandbox.run(&["up"]).ended_with(5).says("db").says("health");

@@ -13,6 +13,7 @@ use crate::error::{Error, OnMachine};
 use crate::event::Event;
 use crate::orchestrator::{Orchestrator, blocking, millis};
 use crate::project::Project;
+use crate::session::{console_tail, is_not_running};
 use crate::spec;
 use crate::state::{Entry, MachineLock, NewMachine, read_json, write_json};
 use crate::vmfile::{MachineConfig, ProviderChoice, Vmfile};
@@ -71,9 +72,14 @@ impl Orchestrator {
         let began = Instant::now();
         let (entry, stored, _lock) = self.claim(project, config, options).await?;
         let spec = self.start(&entry, config, &stored).await?;
-        self.make_ready(&entry, config, &spec, &options.provisioning).await?;
-        let forwards =
-            self.provider(&entry)?.forwards(&entry.dir).await.map_err(Error::provider(&config.name))?;
+        let ready = async {
+            self.make_ready(&entry, config, &spec, &options.provisioning).await?;
+            self.ports(&entry).await
+        };
+        let forwards = match ready.await {
+            Err(error) if is_not_running(&error) => return Err(died(&entry)),
+            ready => ready?,
+        };
         self.tell(Event::Machine {
             machine: config.name.clone(),
             state: MachineState::Running,
@@ -255,6 +261,12 @@ impl Orchestrator {
         let state = self.state(entry).await.unwrap_or(MachineState::Stopped);
         Error::Interrupted { machine: entry.record.name.clone(), state }
     }
+}
+
+/// The error of a machine that was started and ended before it was ready.
+fn died(entry: &Entry) -> Error {
+    let what = "the machine stopped before it was ready".to_owned();
+    Error::provider(&entry.record.name)(ProviderError::Machine { what, console: console_tail(entry) })
 }
 
 /// The machines called `names` with all they depend on, or every machine; in file order.

@@ -25,6 +25,12 @@ pub enum Failure {
         /// What to do next.
         remedy: String,
     },
+    /// The machine died.
+    #[error("{what}")]
+    Machine {
+        /// How.
+        what: String,
+    },
     /// What nobody foresaw.
     #[error("{what}")]
     Internal {
@@ -42,6 +48,11 @@ impl Failure {
     /// The box cannot run.
     pub fn of_box(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Box { what: what.into(), remedy: remedy.into() }
+    }
+
+    /// The machine died.
+    pub fn machine(what: impl Into<String>) -> Self {
+        Self::Machine { what: what.into() }
     }
 
     /// What nobody foresaw.
@@ -69,6 +80,7 @@ impl From<Failure> for ProviderError {
         match failure {
             Failure::Host { what, remedy } => Self::Host { what, remedy },
             Failure::Box { what, remedy } => Self::Box { what, remedy },
+            Failure::Machine { what } => Self::Machine { what, console: Vec::new() },
             Failure::Internal { what } => Self::Internal { what },
         }
     }

@@ -241,7 +241,11 @@ impl Guest for Container {
     }
 
     fn kill(&self) -> io::Result<()> {
-        self.keeper.kill()
+        match self.keeper.kill() {
+            // Its keeper is gone, and the kernel ends it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
     }
 
     fn suspend(&self) -> Result<(), ProviderError> {

@@ -167,6 +167,7 @@ impl Machine {
     pub fn status(&self) -> Status {
         let (state, init_pid) = match &*self.stage.borrow() {
             Stage::Starting | Stage::Ended(_) => (MachineState::Stopped, None),
+            _ if self.is_stopping() => (MachineState::Stopped, None),
             Stage::Running(guest) => (MachineState::Running, guest.init_pid()),
             Stage::Suspended(guest) => (MachineState::Suspended, guest.init_pid()),
         };

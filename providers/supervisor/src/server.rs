@@ -134,8 +134,16 @@ impl Server {
         }
         let mut stages = self.machine.stages();
         let started = async {
-            let stage = stages.wait_for(|stage| !matches!(stage, Stage::Starting)).await;
+            // One that is stopping is not there to be started: its end is, and a new one after it.
+            let settled = |stage: &Stage| match stage {
+                Stage::Starting => false,
+                Stage::Running(_) | Stage::Suspended(_) => !self.machine.is_stopping(),
+                Stage::Ended(_) => true,
+            };
+            let stopping = self.machine.is_stopping();
+            let stage = stages.wait_for(settled).await;
             match stage.map_err(io::Error::other)?.clone() {
+                Stage::Ended(_) if stopping => Ok(Err(self.not_running())),
                 Stage::Ended(Some(failure)) => io::Result::Ok(Err(ProviderError::from(failure))),
                 Stage::Ended(None) => Ok(Err(self.machine.error("the machine was stopped while it started"))),
                 _ => Ok(Ok(())),

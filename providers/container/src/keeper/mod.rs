@@ -113,7 +113,7 @@ impl Keeper {
                 Some((Report::Socket(_) | Report::Ended(_), _)) => {
                     return Err(Failure::internal("the keeper spoke out of turn"));
                 }
-                None => return Err(Failure::internal("the keeper died while it launched the machine")),
+                None => return Err(Failure::machine("the machine was killed while it was launched")),
             }
         };
         let record = Record::read(dir)?.ok_or_else(|| Failure::internal("the keeper wrote nothing down"))?;
