@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 /// A switch that ends the work it was handed to. Clones are the same switch.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +16,25 @@ pub struct Cancel(Arc<Mutex<Inner>>);
 struct Inner {
     cancelled: bool,
     next: u64,
-    children: BTreeMap<u64, OwnedFd>,
+    children: BTreeMap<u64, Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    pidfd: OwnedFd,
+    /// Set where the child leads a process group, all of which is meant.
+    group: Option<Pid>,
+}
+
+impl Watched {
+    fn terminate(&self) {
+        // One that has just ended by itself needs no asking.
+        if pidfd_send_signal(&self.pidfd, Signal::TERM).is_ok()
+            && let Some(group) = self.group
+        {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
 }
 
 impl Cancel {
@@ -25,10 +43,7 @@ impl Cancel {
     pub fn cancel(&self) {
         let mut inner = self.inner();
         inner.cancelled = true;
-        for child in inner.children.values() {
-            // One that has just ended by itself needs no asking.
-            let _ = pidfd_send_signal(child, Signal::TERM);
-        }
+        inner.children.values().for_each(Watched::terminate);
     }
 
     /// Whether it was switched.
@@ -39,14 +54,24 @@ impl Cancel {
 
     /// Has `child` terminated when the switch is used, as long as the watch lives.
     pub(crate) fn watch(&self, child: &Child) -> io::Result<Watch> {
+        self.insert(child, None)
+    }
+
+    /// The same for `child` and all of the process group that it leads.
+    pub(crate) fn watch_group(&self, child: &Child) -> io::Result<Watch> {
+        self.insert(child, Some(Pid::from_child(child)))
+    }
+
+    fn insert(&self, child: &Child, group: Option<Pid>) -> io::Result<Watch> {
         let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+        let watched = Watched { pidfd, group };
         let mut inner = self.inner();
         if inner.cancelled {
-            pidfd_send_signal(&pidfd, Signal::TERM)?;
+            watched.terminate();
         }
         let key = inner.next;
         inner.next += 1;
-        inner.children.insert(key, pidfd);
+        inner.children.insert(key, watched);
         Ok(Watch { cancel: self.clone(), key })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -52,7 +53,7 @@ impl Bootstrap<'_> {
             let file = File::create(&overlay).map_err(failed)?;
             overlay::write(self.recipe, self.time, file).map_err(failed)?;
             let mut child = self.start(store.exe(), scratch, &overlay)?;
-            let _watch = cancel.watch(&child);
+            let _watch = cancel.watch_group(&child);
             std::thread::scope(|scope| {
                 let errors = child.stderr.take();
                 let reader =
@@ -77,7 +78,8 @@ impl Bootstrap<'_> {
             // cannot be reached by the ids mmdebstrap works with.
             command.env("TMPDIR", scratch);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: told to end, mmdebstrap first waits for the programs it has started.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map_err(|error| BoxError::io("run", TOOL, error))
     }
 

@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Debian's essential packages with a shell as init: the least that mmdebstrap customizes.
-const SMALL: &str = "
+pub const SMALL: &str = "
 name: test/small
 suite: bookworm
 variant: essential

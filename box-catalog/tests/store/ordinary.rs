@@ -14,6 +14,7 @@ const USER: &str = "posada-test";
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("an_ordinary_users_boxes_belong_to_subordinate_ids", owners),
+        trial("an_ordinary_user_builds_and_cancels", builds),
         trial("an_ordinary_user_is_rid_of_what_was_refused_or_removed", rid),
     ]
 }
@@ -78,6 +79,34 @@ fn owners() {
     assert_eq!(mode(&tree.join("usr/bin/sudo")), 0o4755);
     assert_eq!(mode(&tree.join("etc/group42")), 0o750);
     assert!(!tree.join("etc/null").exists());
+}
+
+fn builds() {
+    let (uid, first) = user();
+    let world = world(uid);
+    let recipe = world.path("small.yaml");
+    write(&recipe, crate::build::SMALL);
+    chown(&recipe, Some(uid), Some(uid)).unwrap();
+    let left_by_mmdebstrap = || {
+        let owners = [uid, first];
+        let belongs =
+            |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|stat| owners.contains(&stat.uid()));
+        let mine = |name: &String| name.starts_with("mmdebstrap.") && belongs(&Path::new("/tmp").join(name));
+        entries(Path::new("/tmp")).into_iter().filter(mine).count()
+    };
+    let build = |rest: &[&str]| as_user(support::BUILD, &[&world.path("mine"), &recipe], rest);
+    let before = left_by_mmdebstrap();
+    let output = build(&["installing essential packages"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.ends_with("cancelled\n"), "{told}");
+    assert_eq!(left_by_mmdebstrap(), before);
+    for directory in ["incoming", "trash", "trees"] {
+        assert_eq!(entries(&world.path("mine").join(directory)), Vec::<String>::new(), "{directory}");
+    }
+    let output = build(&[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = listed(&world).pop().unwrap().tree();
+    assert_eq!(std::fs::read_to_string(tree.join("etc/answer")).unwrap(), "42\n");
 }
 
 fn rid() {

@@ -148,12 +148,15 @@ fn failure(error: &BoxError) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Builds a box: `ROOT NAME`; prints its tree. For measuring how the recipes' boxes start.
+/// Builds a box: `ROOT RECIPE [PHASE]`; prints its tree. Cancels itself when it comes to PHASE.
 pub fn build(args: &[OsString]) -> ExitCode {
-    struct Shown(std::time::Instant);
+    struct Shown(std::time::Instant, Option<String>, Cancel);
     impl posada_box_catalog::Progress for Shown {
         fn phase(&self, text: &str, _: Option<u64>) {
             let _ = writeln!(std::io::stderr(), "{:6.2} {text}", self.0.elapsed().as_secs_f64());
+            if self.1.as_deref() == Some(text) {
+                self.2.cancel();
+            }
         }
         fn advance(&self, _: u64) {}
         fn warn(&self, text: &str) {
@@ -161,12 +164,13 @@ pub fn build(args: &[OsString]) -> ExitCode {
         }
     }
     let args: Vec<String> = args.iter().map(|arg| arg.clone().into_string().unwrap()).collect();
-    let [root, name] = &args[..] else { return ExitCode::from(2) };
+    let [root, name, rest @ ..] = &args[..] else { return ExitCode::from(2) };
+    let cancel = Cancel::default();
     let store = Store::open(root.into(), exe()).unwrap();
     let recipe = posada_box_catalog::build::recipe(name).unwrap();
     let options = posada_box_catalog::build::BuildOptions::default();
-    let shown = Shown(std::time::Instant::now());
-    match posada_box_catalog::build::build(&store, &recipe, &options, &shown, &Cancel::default()) {
+    let shown = Shown(std::time::Instant::now(), rest.first().cloned(), cancel.clone());
+    match posada_box_catalog::build::build(&store, &recipe, &options, &shown, &cancel) {
         Ok(built) => {
             let _ = writeln!(std::io::stdout(), "{}", built.stored().tree().display());
             ExitCode::SUCCESS
