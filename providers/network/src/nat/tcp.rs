@@ -6,6 +6,7 @@
 
 mod connection;
 mod flow;
+mod reorder;
 mod segment;
 
 use std::cmp::Reverse;
@@ -89,7 +90,11 @@ impl Tcp {
         let was_open = flow.guest_side.is_open();
         match flow.guest_side.on_segment(&segment, outside.now) {
             Brought::Nothing => {}
-            Brought::Data(bytes) => flow.take(bytes),
+            Brought::Data(bytes) => {
+                flow.take(bytes);
+                let early = flow.guest_side.take_in_order();
+                flow.take(&early);
+            }
             Brought::Reset => {
                 flow.abort_host();
                 if let Some((reply, _)) = flow.dial.take() {

@@ -8,8 +8,9 @@
 //!   (none) ─────────────────────────────────────────────┘
 //! ```
 //! The cable to the guest neither reorders nor delays, and loses a frame only where a queue overflows. So there is
-//! no congestion control, a lost segment makes everything from it on be sent again, and what arrives out of order is
-//! dropped for the guest to repeat.
+//! no congestion control, and a lost segment makes everything from it on be sent again. What the guest has sent beyond
+//! a segment that is missing is kept: made to repeat all of it, a guest without other measure of time doubles its
+//! patience with every loss.
 
 mod output;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
+use super::reorder::Reorder;
 use super::segment::{ACK, FIN, Outgoing, RST, SYN, Segment, before};
 use crate::nat::ring::Ring;
 
@@ -97,6 +99,8 @@ pub(super) struct Connection {
     /// From the guest, not taken by the host yet.
     pub(super) to_host: Ring,
     guest_done: bool,
+    early: Reorder,
+    now_in_order: Vec<u8>,
     expected: u32,
     /// The end of the window the guest was told of.
     announced: u32,
@@ -129,6 +133,8 @@ impl Connection {
             probe: false,
             to_host: Ring::new(BUFFER),
             guest_done: false,
+            early: Reorder::default(),
+            now_in_order: Vec::new(),
             expected: 0,
             announced: 0,
             scale: 0,
@@ -322,8 +328,11 @@ impl Connection {
             return Brought::Nothing;
         }
         self.acknowledge = true;
+        let window = self.announced.wrapping_sub(self.expected) as usize;
         if before(self.expected, segment.sequence) {
             self.repeats = self.repeats.saturating_add(1);
+            let (payload, fin) = (segment.payload, segment.has(FIN));
+            self.early.keep(segment.sequence, payload, fin, self.expected, window);
             return Brought::Nothing;
         }
         let seen = self.expected.wrapping_sub(segment.sequence);
@@ -331,14 +340,23 @@ impl Connection {
             return Brought::Nothing;
         }
         let fresh = &segment.payload[seen as usize..];
-        let window = self.announced.wrapping_sub(self.expected) as usize;
         let taken = &fresh[..fresh.len().min(window)];
         self.expected = self.expected.wrapping_add(taken.len() as u32);
-        if segment.has(FIN) && taken.len() == fresh.len() {
+        while let Some(early) = self.early.next(self.expected) {
+            self.expected = self.expected.wrapping_add(early.len() as u32);
+            self.now_in_order.extend_from_slice(&early);
+        }
+        let ends_here = segment.has(FIN) && taken.len() == fresh.len() && self.now_in_order.is_empty();
+        if ends_here || self.early.ends_at(self.expected) {
             self.expected = self.expected.wrapping_add(1);
             self.guest_done = true;
         }
         Brought::Data(taken)
+    }
+
+    /// What had come early and follows on the data that a segment has just brought.
+    pub(super) fn take_in_order(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.now_in_order)
     }
 
     /// Time has come to [`deadline`](Self::deadline): what is not acknowledged is sent again.

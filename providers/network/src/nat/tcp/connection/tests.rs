@@ -61,6 +61,23 @@ fn what_came_before_is_not_taken_twice() {
 }
 
 #[test]
+fn what_came_early_follows_on_what_was_missing() {
+    let now = Instant::now();
+    let (mut connection, ours) = open(now, 1000);
+    let at = GUEST_INITIAL.wrapping_add(1);
+    let piece = |offset: u32, flags, bytes| segment(at.wrapping_add(offset), ours, flags, 1000, bytes);
+    assert_eq!(connection.on_segment(&piece(4, ACK | FIN, b"ef"), now), Brought::Nothing);
+    assert_eq!(connection.on_segment(&piece(2, ACK, b"cd"), now), Brought::Nothing);
+    let repeated: Vec<_> = std::iter::from_fn(|| connection.poll(now)).map(|out| out.acknowledged).collect();
+    assert_eq!(repeated, [at, at], "one acknowledgement for each, for the guest to count");
+    assert!(!connection.guest_is_done());
+    assert_eq!(connection.on_segment(&piece(0, ACK, b"ab"), now), Brought::Data(b"ab"));
+    assert_eq!(connection.take_in_order(), b"cdef");
+    assert!(connection.guest_is_done());
+    assert_eq!(connection.poll(now).unwrap().acknowledged, at.wrapping_add(7));
+}
+
+#[test]
 fn a_lost_segment_is_sent_again_by_time_and_by_repeated_acknowledgements() {
     let now = Instant::now();
     let (mut connection, ours) = open(now, 60_000);
@@ -158,6 +175,8 @@ proptest! {
                     let sent = segment(sequence, acknowledged, flags, window, &payload[..length]);
                     if let Brought::Data(bytes) = connection.on_segment(&sent, now) {
                         connection.to_host.push(bytes);
+                        let early = connection.take_in_order();
+                        connection.to_host.push(&early);
                     }
                 }
                 Step::Host(count) if !connection.host_is_done() => {
