@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use posada_box_catalog::BoxError;
+use posada_network::private::leases::LeaseError;
 use posada_provider_api::{Fault, FaultKind, MachineName, MachineState, ProviderError};
 use posada_provisioners::{KeyError, LedgerError, PlanError, StepError, TransportError};
 
@@ -78,6 +79,9 @@ pub enum Error {
     /// A backend failed.
     #[error(transparent)]
     Provider(Box<OnMachine<ProviderError>>),
+    /// A private network has no address for the machine.
+    #[error(transparent)]
+    Address(Box<OnMachine<LeaseError>>),
     /// SSH failed.
     #[error(transparent)]
     Ssh(Box<OnMachine<TransportError>>),
@@ -238,6 +242,7 @@ impl Fault for Error {
             Self::Ssh(on) => on.error.kind(),
             Self::Step(on) => on.error.kind(),
             Self::Keys(on) => on.error.kind(),
+            Self::Address(on) => on.error.kind(),
             Self::Ledger(on) => on.error.kind(),
             Self::Unhealthy { .. } => FaultKind::Machine,
             // What it depends on says why.
@@ -275,6 +280,7 @@ impl Fault for Error {
             Self::Ssh(on) => on.error.hint(),
             Self::Step(on) => on.error.hint(),
             Self::Keys(on) => on.error.hint(),
+            Self::Address(on) => on.error.hint(),
             Self::Plan(on) => on.error.hint(),
             Self::Ledger(on) => on.error.hint(),
             Self::Unhealthy { machine, .. } => {

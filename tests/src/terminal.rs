@@ -1,6 +1,6 @@
 //! A terminal with posada on it: a real pty, as a person has.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use expectrl::process::unix::WaitStatus;
@@ -19,7 +19,9 @@ impl Terminal {
     /// # Panics
     /// Where it cannot be started.
     #[must_use]
-    pub fn start(command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
+        // What is set here would stand in the way of the pty.
+        command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         let mut session = Session::spawn(command).expect("the program can be started on a pty");
         session.set_expect_timeout(Some(Duration::from_secs(60)));
         Self { session, seen: String::new() }
@@ -36,8 +38,18 @@ impl Terminal {
                 self.seen.push_str(&String::from_utf8_lossy(captures.before()));
                 self.seen.push_str(&String::from_utf8_lossy(captures.get(0).unwrap_or_default()));
             }
-            Err(error) => panic!("`{pattern}` does not come: {error}; so far:\n{}", self.seen),
+            Err(error) => {
+                let rest = self.rest();
+                panic!("`{pattern}` does not come: {error}; so far:\n{}{rest}", self.seen)
+            }
         }
+    }
+
+    /// What was printed and not matched by anything.
+    fn rest(&mut self) -> String {
+        let rest = self.session.check(Regex("(?s).+")).ok();
+        rest.and_then(|captures| captures.get(0).map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+            .unwrap_or_default()
     }
 
     /// Types a line.
@@ -63,8 +75,11 @@ impl Terminal {
     #[track_caller]
     pub fn end(mut self) -> (i32, String) {
         match self.session.expect(expectrl::Eof) {
-            Ok(captures) => self.seen.push_str(&String::from_utf8_lossy(captures.before())),
-            Err(error) => panic!("the program does not end: {error}; so far:\n{}", self.seen),
+            Ok(captures) => self.seen.push_str(&String::from_utf8_lossy(captures.as_bytes())),
+            Err(error) => {
+                let rest = self.rest();
+                panic!("the program does not end: {error}; so far:\n{}{rest}", self.seen)
+            }
         }
         let status = self.session.get_process().wait().expect("its status can be had");
         let code = match status {

@@ -10,7 +10,7 @@ const ECHO: &str = "sudo systemd-run --quiet --unit=echo-tcp perl -MSocket -e '
     socket(S, PF_INET, SOCK_STREAM, 0); setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);
     bind(S, sockaddr_in(7777, INADDR_ANY)) or die; listen(S, 64);
     $SIG{CHLD} = \"IGNORE\";
-    while (accept(C, S)) { next if fork; while (sysread(C, $d, 65536)) { syswrite(C, $d) } exit }'
+    while (accept(C, S)) { if (fork) { close(C); next } while (sysread(C, $d, 65536)) { syswrite(C, $d) } exit }'
   sudo systemd-run --quiet --unit=echo-udp perl -MSocket -e '
     socket(S, PF_INET, SOCK_DGRAM, 0); bind(S, sockaddr_in(7777, INADDR_ANY)) or die;
     while ($from = recv(S, $d, 65536, 0)) { send(S, \"echo $d\", 0, $from) }'

@@ -2,21 +2,20 @@
 
 use posada_tests::{Sandbox, sandbox};
 
-/// Every line parses and has its `event`; the last is `end` with the exit status; before a failure's end comes an
-/// `error` that tells kind and message.
+/// Every line parses and has its `event`; the last is `end`, or `error` with kind, message and hint.
 #[track_caller]
 fn holds(sandbox: &Sandbox, arguments: &[&str], code: i32) {
     let mut words = arguments.to_vec();
     words.push("--json");
     let outcome = sandbox.run(&words).ended_with(code);
     let events = outcome.events();
-    let end = events.last().unwrap_or_else(|| panic!("no event\n{outcome}"));
-    assert_eq!((&end["event"], &end["exit_code"]), (&"end".into(), &code.into()), "{outcome}");
+    let last = events.last().unwrap_or_else(|| panic!("no event\n{outcome}"));
+    assert_eq!(last["event"], if code == 0 { "end" } else { "error" }, "{outcome}");
+    assert_eq!(last["exit_code"], code, "{outcome}");
     if code != 0 {
-        let errors = outcome.events_of("error");
-        let error = errors.last().unwrap_or_else(|| panic!("no error\n{outcome}"));
-        assert!(error["kind"].is_string() && error["message"].is_string(), "{outcome}");
+        assert!(last["kind"].is_string() && last["message"].is_string(), "{outcome}");
     }
+    assert_eq!(outcome.stderr, "", "text for people is not mixed in\n{outcome}");
     assert!(!outcome.stdout.contains('\x1b'), "no colours in JSON\n{outcome}");
 }
 

@@ -20,11 +20,13 @@ provision:
     inline: echo three >> /var/log/steps
 ";
 
+/// The names of the steps that ran.
 fn steps(events: &[Value]) -> Vec<&str> {
     events
         .iter()
         .filter(|event| event["event"] == "step_started")
         .filter_map(|event| event["step"].as_str())
+        .map(|step| step.trim_start_matches("step `").trim_end_matches('`'))
         .collect()
 }
 

@@ -53,6 +53,7 @@ fn a_pty_when_interactive() {
     terminal.expect(r"posada@default[^$]*\$ ");
     terminal.type_line("test -t 0 && echo is-a-tt''y");
     terminal.expect("is-a-tty");
+    terminal.expect(r"\$ ");
     terminal.type_line("sleep 1000");
     terminal.expect("sleep 1000");
     terminal.type_raw("\x03");
@@ -69,7 +70,7 @@ fn signals_reach_the_remote_command() {
     let mut running = sandbox.start(&[
         "ssh",
         "-c",
-        "trap 'echo got-int > ~/signal; exit 3' INT; echo ready; while :; do sleep 0.1; done",
+        "trap 'echo told > ~/signal; exit 3' INT TERM; echo ready; while :; do sleep 0.1; done",
     ]);
     let stdout = running.child().stdout.take().unwrap();
     let mut reader = std::io::BufReader::new(stdout);
@@ -79,7 +80,7 @@ fn signals_reach_the_remote_command() {
     running.signal(Signal::SIGINT);
     let outcome = running.wait();
     assert!([3, 130].contains(&outcome.code), "{outcome}");
-    wait::until_true("the remote trap", || sandbox.run(&["ssh", "-c", "cat ~/signal"]).stdout == "got-int\n");
+    wait::until_true("the remote trap", || sandbox.run(&["ssh", "-c", "cat ~/signal"]).stdout == "told\n");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn no_vmfile_is_told_and_one_above_is_found() {
 #[test]
 fn a_box_that_is_none() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["box", "add", "/nowhere.tar", "--name", "mine/none"]).ended_with(7).says("/nowhere.tar");
+    sandbox.run(&["box", "add", "/nowhere.tar", "--name", "mine/none"]).ended_with(4).says("/nowhere.tar");
     let garbage = sandbox.file("garbage", &"not a box ".repeat(1000));
     let garbage = garbage.to_str().unwrap();
     sandbox.run(&["box", "add", garbage, "--name", "mine/garbage"]).ended_with(7).says("garbage");
@@ -188,9 +188,19 @@ fn no_user_namespaces() {
 #[test]
 fn a_missing_tool_is_named() {
     let sandbox = Sandbox::bare(posada_tests::sandbox::Caller::Root);
-    let mut command = sandbox.posada();
-    command.env("PATH", "/nonexistent");
-    sandbox::run(command, &["box", "build", "debian/12"]).ended_with(4).says("mmdebstrap").says("apt");
+    // The tool is gone in a mount namespace of this command's own.
+    let (upper, work) = (sandbox.root().join("upper"), sandbox.root().join("work"));
+    for folder in [&upper, &work] {
+        fs::create_dir(folder).unwrap();
+    }
+    let script = format!(
+        "mount -t overlay overlay -o lowerdir=/usr/bin,upperdir={},workdir={} /usr/bin && rm /usr/bin/mmdebstrap && exec {} box build debian/12",
+        upper.display(),
+        work.display(),
+        posada_tests::place::binary().display()
+    );
+    let command = sandbox.program("unshare");
+    sandbox::run(command, &["--mount", "sh", "-c", &script]).ended_with(4).says("mmdebstrap").says("apt");
 }
 
 #[test]
@@ -242,7 +252,7 @@ fn the_box_is_removed_under_a_machine() {
 
 #[test]
 fn a_damaged_state_file_is_told_and_destroy_still_works() {
-    let sandbox = Sandbox::with(VMFILE);
+    let sandbox = Sandbox::with(&format!("{VMFILE}provision:\n  - 'true'\n"));
     let root = sandbox.root().display().to_string();
     let before = HostSnapshot::take(&[&root]);
     sandbox.ok(&["up"]);
@@ -264,7 +274,7 @@ fn an_sshd_that_does_not_come_is_told_with_the_console() {
     );
     sandbox.ok(&["halt"]);
     let outcome = sandbox.run(&["up"]).ended_with(5);
-    assert!(outcome.mentions("SSH") || outcome.mentions("sshd"), "{outcome}");
+    assert!(outcome.mentions("port 22"), "{outcome}");
     assert!(
         outcome.mentions("console") || outcome.mentions("systemd"),
         "the console's last lines are shown\n{outcome}"
@@ -275,7 +285,7 @@ fn an_sshd_that_does_not_come_is_told_with_the_console() {
 fn destroy_asks_and_without_a_terminal_says_how() {
     let sandbox = Sandbox::with(VMFILE);
     sandbox.ok(&["up"]);
-    sandbox.run(&["destroy"]).ended_with(2).says("--force");
+    sandbox.run(&["destroy"]).ended_with(2).says("destroy -f");
     assert_eq!(sandbox.state("default").as_deref(), Some("running"));
     let mut command = sandbox.posada();
     command.arg("destroy").env("TERM", "xterm");

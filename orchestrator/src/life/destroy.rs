@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use posada_provider_api::{MachineId, MachineState};
 
+use super::addresses;
 use crate::error::Error;
 use crate::event::Event;
 use crate::orchestrator::{Orchestrator, blocking, millis};
@@ -47,8 +48,12 @@ impl Orchestrator {
                 .await
                 .map_err(|source| Error::Damaged { path: dir.path().to_owned(), what: source.to_string() })?;
         }
-        let machines = self.machines.clone();
-        blocking(move || machines.remove(&dir)).await
+        let (machines, id) = (self.machines.clone(), id.clone());
+        blocking(move || {
+            addresses::release(&dir, &id)?;
+            machines.remove(&dir)
+        })
+        .await
     }
 
     async fn destroy_one(&self, entry: &Entry) -> Result<(), Error> {
@@ -57,8 +62,12 @@ impl Orchestrator {
         let name = &entry.record.name;
         self.begin(name, "destroying");
         self.provider(entry)?.destroy(&entry.dir).await.map_err(Error::provider(name))?;
-        let (machines, dir) = (self.machines.clone(), entry.dir.clone());
-        blocking(move || machines.remove(&dir)).await?;
+        let (machines, dir, id) = (self.machines.clone(), entry.dir.clone(), entry.record.id.clone());
+        blocking(move || {
+            addresses::release(&dir, &id)?;
+            machines.remove(&dir)
+        })
+        .await?;
         self.tell(Event::Machine {
             machine: name.clone(),
             state: MachineState::Absent,

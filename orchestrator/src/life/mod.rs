@@ -7,6 +7,7 @@
 //! ```
 //! Whatever the last thing was, the next `up` finds the record, asks the provider for the truth, and goes on.
 
+mod addresses;
 mod destroy;
 mod health;
 mod provision;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use posada_box_catalog::{BoxRef, StoredBox};
 use posada_provider_api::{MachineSpec, MachineState, Network, ProviderError, ProviderKind};
 
+use super::addresses;
 use super::provision::Provisioning;
 use super::schedule::{self, Node};
 use crate::box_progress::BoxProgress;
@@ -210,7 +211,8 @@ impl Orchestrator {
         })
         .await?;
         self.keep_wishes(entry, &config.ssh)?;
-        let wanted = spec::build(entry, config, stored, &keys);
+        let mut wanted = spec::build(entry, config, stored, &keys);
+        addresses::assign(&dir, &mut wanted)?;
         let provider = self.provider(entry)?;
         let failed = Error::provider;
         match self.state(entry).await? {
@@ -302,7 +304,7 @@ pub(super) fn select<'a>(vmfile: &'a Vmfile, names: &[String]) -> Result<Vec<&'a
 fn check_networks(config: &MachineConfig, provider: ProviderKind) -> Result<(), Error> {
     let unsupported = config.networks.iter().find_map(|network| match network {
         Network::Forward(_) => None,
-        Network::Private(_) => Some("private networks"),
+        Network::Private(_) => None,
         Network::Bridged(_) => Some("bridged networks"),
     });
     match unsupported {

@@ -33,6 +33,12 @@ impl MachineDir {
         &self.0
     }
 
+    /// Where the private networks of this user's machines meet: `networks/`, beside the directory of all machines.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.0.join("../../networks")
+    }
+
     /// `machine.json`.
     #[must_use]
     pub fn record(&self) -> PathBuf {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MachineId, MachineName, Network, SyncedFolder};
+use crate::{MachineId, MachineName, Network, PrivateNetwork, SyncedFolder};
 
 /// One machine, completely described: no defaults are left open and no paths are relative.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,16 @@ pub struct MachineSpec {
     /// How long a graceful stop may take before it is forced.
     #[serde(with = "seconds")]
     pub graceful_timeout: Duration,
+}
+
+impl MachineSpec {
+    /// The private networks it is in, in the Vmfile's order.
+    pub fn private_networks(&self) -> impl Iterator<Item = &PrivateNetwork> {
+        self.networks.iter().filter_map(|network| match network {
+            Network::Private(network) => Some(network),
+            _ => None,
+        })
+    }
 }
 
 /// One read-only layer of a machine's root file system.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use posada_network::forward::{Dial, Forwards};
 use posada_network::nat::{Nat, NatConfig};
+use posada_network::private::Private;
 use posada_provider_api::network::management;
 use posada_provider_api::{
     Forward, ForwardedPort, MachineDir, MachineSpec, Network, Observer, Protocol, ProviderError,
@@ -173,7 +174,12 @@ impl Supervisor<'_> {
         let nat = launched.tap.map(|tap| Nat::start(tap, self.nat()));
         let nat = nat.transpose().map_err(internal("start the user-mode NAT"))?;
         let watch = watch_run(launched.run_dir, self.machine.clone()).map_err(internal("watch /run"))?;
-        Ok(Attached { _console: console, _nat: nat, watch })
+        let networks = self.dir.networks();
+        let private = self.spec.private_networks().zip(launched.private).map(|(network, cable)| {
+            Private::join(&networks.join(&network.name).join("switch"), &self.spec.id, cable)
+        });
+        let private = private.collect::<io::Result<_>>().map_err(internal("join a private network"))?;
+        Ok(Attached { _console: console, _nat: nat, _private: private, watch })
     }
 }
 
@@ -181,6 +187,7 @@ impl Supervisor<'_> {
 struct Attached {
     _console: Arc<ConsoleHub>,
     _nat: Option<Nat>,
+    _private: Vec<Private>,
     watch: tokio::task::JoinHandle<()>,
 }
 

@@ -9,7 +9,7 @@ use posada_userns::{HostKind, IdMap};
 use rustix::process::WaitIdStatus;
 
 use super::birth::{Newborn, Parents};
-use super::network::{self, Namespaces};
+use super::network::{self, Cables, Namespaces};
 use crate::boot::{Go, Halt, Word};
 use crate::cgroup::{Group, Host, Limits, Plan};
 use crate::failure::{During, Failure};
@@ -28,8 +28,8 @@ pub struct Running {
     pub console: OwnedFd,
     /// The machine's `/run`.
     pub run: OwnedFd,
-    /// Its way out.
-    pub tap: Option<OwnedFd>,
+    /// The far ends of its cables.
+    pub cables: Cables,
     /// Its control group.
     pub group: Group,
     /// What could not be done as asked.
@@ -62,12 +62,14 @@ pub fn launch(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<Runnin
     let Newborn { child, socket, warnings: more } = newborn;
     warnings.extend(more);
     match attend(&child, &socket, base.is_some(), &plan, spec, &mut warnings) {
-        Ok((halt, console, run, tap)) => Ok(Running { child, halt, console, run, tap, group, warnings }),
+        Ok((halt, console, run, cables)) => {
+            Ok(Running { child, halt, console, run, cables, group, warnings })
+        }
         Err(failure) => Err(child.abandon(failure)),
     }
 }
 
-type Made = (Halt, OwnedFd, OwnedFd, Option<OwnedFd>);
+type Made = (Halt, OwnedFd, OwnedFd, Cables);
 
 /// The keeper's part while the first process makes itself at home.
 fn attend(
@@ -81,7 +83,7 @@ fn attend(
     let namespaces = Namespaces::of(child.pid).during("open the machine's namespaces")?;
     go(socket)?;
     // Meanwhile the first process mounts.
-    let tap = network::enter(&namespaces, privileged, &spec.id, warnings)?;
+    let cables = network::enter(&namespaces, privileged, spec, warnings)?;
     // Takes the kernel some milliseconds, so it is not waited for earlier than needed.
     plan.enter_version1(child.pid)?;
     let (halt, console, run) = ready(child, socket, warnings)?;
@@ -89,7 +91,7 @@ fn attend(
     go(socket)?;
     match message::receive::<Word>(socket).during("hear from the machine")? {
         // The init took over, and the socket closed by itself.
-        None => Ok((halt, console, run, tap)),
+        None => Ok((halt, console, run, cables)),
         Some((Word::Failed(failure), _)) => Err(failure),
         Some((Word::Ready { .. } | Word::Born(_), _)) => Err(out_of_turn()),
     }

@@ -59,6 +59,8 @@ pub struct Launched {
     pub console: OwnedFd,
     /// The machine's way out: one Ethernet frame a read or write. `None` where the host permits none.
     pub tap: Option<OwnedFd>,
+    /// Its way into each private network, in the spec's order.
+    pub private: Vec<OwnedFd>,
     /// The machine's `/run`, to be watched through `/proc/self/fd`.
     pub run_dir: OwnedFd,
     /// What could not be done as asked.
@@ -106,8 +108,8 @@ impl Keeper {
         let launched = loop {
             match next(&socket).await.during(talking)? {
                 Some((Report::Phase(text), _)) => observer.phase(&text),
-                Some((Report::Launched { init_pid, warnings }, fds)) => {
-                    break in_hand(init_pid, warnings, fds)?;
+                Some((Report::Launched { init_pid, way_out, warnings }, fds)) => {
+                    break in_hand(init_pid, way_out, warnings, fds)?;
                 }
                 Some((Report::Failed(failure), _)) => return Err(failure),
                 Some((Report::Socket(_) | Report::Ended(_), _)) => {
@@ -200,10 +202,18 @@ impl Drop for Keeper {
     }
 }
 
-fn in_hand(init_pid: i32, warnings: Vec<String>, fds: Vec<OwnedFd>) -> Result<Launched, Failure> {
+fn in_hand(
+    init_pid: i32,
+    way_out: bool,
+    warnings: Vec<String>,
+    fds: Vec<OwnedFd>,
+) -> Result<Launched, Failure> {
     let mut fds = fds.into_iter();
-    match (fds.next(), fds.next(), fds.next()) {
-        (Some(console), Some(run_dir), tap) => Ok(Launched { init_pid, console, tap, run_dir, warnings }),
+    match (fds.next(), fds.next()) {
+        (Some(console), Some(run_dir)) => {
+            let tap = if way_out { fds.next() } else { None };
+            Ok(Launched { init_pid, console, tap, private: fds.collect(), run_dir, warnings })
+        }
         _ => Err(Failure::internal("the keeper sent no console")),
     }
 }

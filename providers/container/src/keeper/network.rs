@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns};
 use posada_network::link::{self, Interface};
-use posada_network::packet;
 use posada_network::tap::{self, TapError};
+use posada_network::{packet, private};
 use posada_provider_api::network::management;
-use posada_provider_api::{Fault, MachineId, Protocol};
+use posada_provider_api::{Fault, MachineId, MachineSpec, Protocol};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::Pid;
 
@@ -57,15 +57,10 @@ impl Namespaces {
 ///
 /// # Errors
 /// [`Failure`] where the kernel refuses.
-pub fn configure(id: &MachineId, warnings: &mut Vec<String>) -> Result<Option<OwnedFd>, Failure> {
+fn configure(id: &MachineId, warnings: &mut Vec<String>) -> Result<Option<OwnedFd>, Failure> {
     link::up_loopback().map_err(|error| Failure::of(&error))?;
     let mac = id.mac(0);
-    let cable = match tap::create(INTERFACE, mac) {
-        // The device is closed to ordinary users on some hosts.
-        Err(error @ TapError::Device(_)) => packet::create(INTERFACE, mac).map_err(|_| error),
-        made => made,
-    };
-    match cable {
+    match cable(INTERFACE, mac) {
         Ok(cable) => {
             link::configure(&Interface::management(INTERFACE, mac)).map_err(|error| Failure::of(&error))?;
             Ok(Some(cable))
@@ -80,6 +75,30 @@ pub fn configure(id: &MachineId, warnings: &mut Vec<String>) -> Result<Option<Ow
         }
         Err(error) => Err(Failure::of(&error)),
     }
+}
+
+/// Makes an interface, and returns the far end of its cable.
+fn cable(name: &str, mac: [u8; 6]) -> Result<OwnedFd, TapError> {
+    match tap::create(name, mac) {
+        // The device is closed to ordinary users on some hosts.
+        Err(error @ TapError::Device(_)) => packet::create(name, mac).map_err(|_| error),
+        made => made,
+    }
+}
+
+/// An interface for each private network, `eth1` and on.
+fn configure_private(spec: &MachineSpec) -> Result<Vec<OwnedFd>, Failure> {
+    let mut cables = Vec::new();
+    for (network, index) in spec.private_networks().zip(1u8..) {
+        let (name, mac) = (format!("eth{index}"), spec.id.mac(index));
+        let cable = cable(&name, mac).map_err(|error| Failure::of(&error))?;
+        let address = network.ip.map(|ip| (ip, network.prefix));
+        let interface =
+            Interface { name: &name, mac: Some(mac), mtu: Some(private::MTU), address, gateway: None };
+        link::configure(&interface).map_err(|error| Failure::of(&error))?;
+        cables.push(cable);
+    }
+    Ok(cables)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -103,17 +122,25 @@ pub(super) fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// Enters both namespaces in the order that the caller's rights allow, configures the network and returns its
-/// tap.
+/// The far ends of a machine's cables.
+#[derive(Debug)]
+pub struct Cables {
+    /// The management network's; `None` where the host permits none.
+    pub way_out: Option<OwnedFd>,
+    /// Those of the private networks, in the spec's order.
+    pub private: Vec<OwnedFd>,
+}
+
+/// Enters both namespaces in the order that the caller's rights allow, and configures the network.
 ///
 /// # Errors
 /// [`Failure`] where the kernel refuses.
 pub fn enter(
     namespaces: &Namespaces,
     privileged: bool,
-    id: &MachineId,
+    spec: &MachineSpec,
     warnings: &mut Vec<String>,
-) -> Result<Option<OwnedFd>, Failure> {
+) -> Result<Cables, Failure> {
     let entering = "enter the machine's network";
     if !privileged {
         // An ordinary user has rights over the network only as a member of the machine's users.
@@ -121,5 +148,5 @@ pub fn enter(
     }
     // A tap belongs to the network that its device was opened in.
     namespaces.enter_network().during(entering)?;
-    configure(id, warnings)
+    Ok(Cables { way_out: configure(&spec.id, warnings)?, private: configure_private(spec)? })
 }

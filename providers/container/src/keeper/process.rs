@@ -77,13 +77,14 @@ fn serve() -> io::Result<()> {
 }
 
 fn keep(socket: &OwnedFd, running: Running) -> io::Result<()> {
-    let Running { child, halt, console, run, tap, group, warnings } = running;
-    let launched = Report::Launched { init_pid: child.pid.as_raw_nonzero().get(), warnings };
+    let Running { child, halt, console, run, cables, group, warnings } = running;
+    let way_out = cables.way_out.is_some();
+    let launched = Report::Launched { init_pid: child.pid.as_raw_nonzero().get(), way_out, warnings };
     let mut fds = vec![console.as_fd(), run.as_fd()];
-    fds.extend(tap.as_ref().map(AsFd::as_fd));
+    fds.extend(cables.way_out.iter().chain(&cables.private).map(AsFd::as_fd));
     let mut alone = message::send(socket, &launched, &fds).is_err();
-    // The supervisor has them now; the tap must end with it.
-    drop((console, run, tap));
+    // The supervisor has them now; the cables must end with it.
+    drop((console, run, cables));
     while !alone {
         let mut ready = [PollFd::new(socket, PollFlags::IN), PollFd::new(&child, PollFlags::IN)];
         match poll(&mut ready, None) {

@@ -36,10 +36,13 @@ pub struct Launch {
 pub enum Report {
     /// What is being done.
     Phase(String),
-    /// The init runs; comes with the console, `/run` and, where there is one, the tap.
+    /// The init runs; comes with the console, `/run`, the tap where `way_out` says so, and a tap for each
+    /// private network in the spec's order.
     Launched {
         /// Its process id on the host.
         init_pid: i32,
+        /// Whether there is a tap to the management network.
+        way_out: bool,
         /// What could not be done as asked.
         warnings: Vec<String>,
     },

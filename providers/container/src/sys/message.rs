@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 const MAX_MESSAGE: usize = 160 * 1024;
 
 /// The most descriptors in one message.
-const MAX_FDS: usize = 4;
+const MAX_FDS: usize = 64;
 
 /// Two connected sockets.
 ///
