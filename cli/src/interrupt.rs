@@ -31,7 +31,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens from now on, to the end of the process; at the first signal says `saying` and calls `cancel`. A
+    /// Listens from now on, to the end of the process; at the first signal says `saying` and calls `cancel` with it. A
     /// signal that the process was started to ignore, as by nohup(1), stays ignored.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Interrupt {
     pub fn listen(
         printer: &Printer,
         saying: Option<&'static str>,
-        cancel: impl Fn() + Send + 'static,
+        cancel: impl Fn(Signal) + Send + 'static,
     ) -> Result<Self> {
         let what = "cannot listen for signals";
         let (reader, writer) = std::io::pipe().map_err(CliError::internal(what))?;
@@ -74,7 +74,7 @@ impl Interrupt {
                 for signal in heard {
                     printer.json(&serde_json::json!({"event": "interrupted", "signal": signal.as_str()}));
                     saying.iter().for_each(|text| printer.complain(text));
-                    cancel();
+                    cancel(signal);
                 }
             })
             .map_err(CliError::internal(what))?;

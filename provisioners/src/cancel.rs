@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -11,9 +11,36 @@ use rustix::event::{EventfdFlags, eventfd};
 #[derive(Debug, Clone)]
 pub struct Cancel(Arc<Switch>);
 
+/// What a command that is stopped is asked with first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StopSignal {
+    /// SIGTERM.
+    #[default]
+    Terminate,
+    /// SIGINT, as by Ctrl-C.
+    Interrupt,
+    /// SIGHUP.
+    HangUp,
+}
+
+impl StopSignal {
+    const ALL: [Self; 3] = [Self::Terminate, Self::Interrupt, Self::HangUp];
+
+    /// Its name for kill(1).
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "TERM",
+            Self::Interrupt => "INT",
+            Self::HangUp => "HUP",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Switch {
     thrown: AtomicBool,
+    /// The [`StopSignal`] to begin with.
+    signal: AtomicU8,
     bell: OwnedFd,
 }
 
@@ -24,7 +51,21 @@ impl Cancel {
     /// Where the process has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self(Arc::new(Switch { thrown: AtomicBool::new(false), bell })))
+        Ok(Self(Arc::new(Switch { thrown: AtomicBool::new(false), signal: AtomicU8::new(0), bell })))
+    }
+
+    /// Throws the switch, and has the command asked with `signal` to end before it is terminated. Once the
+    /// switch is thrown, this changes nothing.
+    pub fn cancel_by(&self, signal: StopSignal) {
+        if !self.is_cancelled() {
+            self.0.signal.store(signal as u8, Ordering::SeqCst);
+        }
+        self.cancel();
+    }
+
+    /// What a command is asked with to end.
+    pub(crate) fn signal(&self) -> StopSignal {
+        StopSignal::ALL[usize::from(self.0.signal.load(Ordering::SeqCst))]
     }
 
     /// Throws the switch. Only an atomic store and a `write`: a signal handler may call it.

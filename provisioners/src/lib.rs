@@ -21,7 +21,7 @@ mod copy;
 mod shell;
 mod write;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, StopSignal};
 pub use digest::Digest;
 pub use error::{StepError, StepFailure};
 pub use keys::{KeyError, KeyPair, MachineKeys};

@@ -34,7 +34,7 @@ pub fn run<T>(
     work: impl Future<Output = std::result::Result<T, Error>>,
 ) -> Result<T> {
     let wish = cancel.clone();
-    let interrupt = Interrupt::listen(&context.printer, Some(STOPPING), move || wish.cancel())?;
+    let interrupt = Interrupt::listen(&context.printer, Some(STOPPING), move |_| wish.cancel())?;
     context.block_on(work)?.map_err(|error| Failure::from(error).interrupted_by(interrupt.exit_status()))
 }
 

@@ -3,11 +3,12 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::Signal;
-use posada_orchestrator::{Cancel, Entry, Orchestrator};
+use posada_orchestrator::{Entry, Orchestrator};
 use posada_provisioners::{
-    ExitStatus as RemoteStatus, OutputStream, Ssh, Stdin, Transport as _, TransportError,
+    Cancel, ExitStatus as RemoteStatus, OutputStream, Ssh, Stdin, StopSignal, Transport as _, TransportError,
 };
 use posada_templates::SshHost;
 use serde_json::json;
@@ -66,16 +67,22 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
 fn in_process(
     context: &Context,
     orchestrator: &Orchestrator,
-    cancel: &Cancel,
+    cancel: &posada_orchestrator::Cancel,
     entry: &Entry,
     command: String,
 ) -> Result<ExitStatus> {
-    let wish = cancel.clone();
-    let interrupt = Interrupt::listen(&context.printer, None, move || wish.cancel())?;
+    let (wish, switch) = (cancel.clone(), Arc::new(OnceLock::<Cancel>::new()));
+    let running = switch.clone();
+    let interrupt = Interrupt::listen(&context.printer, None, move |signal| match running.get() {
+        Some(switch) => switch.cancel_by(passed_on(signal)),
+        None => wish.cancel(),
+    })?;
     let (printer, stop) = (context.printer.clone(), cancel.clone());
     let machine = entry.record.name.to_string();
     let outcome = context.block_on_here(async move {
         let session = orchestrator.connect(entry).await?;
+        // Nobody else sets it.
+        let _ = switch.set(session.cancel());
         let run = tokio::task::spawn_blocking(move || converse(session, &command, &machine, &printer, &stop));
         run.await.map_err(|error| CliError::internal("the session's thread ended")(error.into()).into())
     })?;
@@ -95,13 +102,22 @@ fn in_process(
     }
 }
 
+/// What the command gets where posada gets `signal`.
+fn passed_on(signal: Signal) -> StopSignal {
+    match signal {
+        Signal::SIGINT => StopSignal::Interrupt,
+        Signal::SIGHUP => StopSignal::HangUp,
+        _ => StopSignal::Terminate,
+    }
+}
+
 /// Runs the command and passes on what it prints, as long as someone reads it.
 fn converse(
     mut session: Ssh,
     command: &str,
     machine: &str,
     printer: &Printer,
-    stop: &Cancel,
+    stop: &posada_orchestrator::Cancel,
 ) -> std::result::Result<RemoteStatus, TransportError> {
     let stdin = std::io::stdin();
     if printer.is_json() {

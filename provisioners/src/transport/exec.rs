@@ -163,7 +163,9 @@ impl<'l, 's> Running<'l, 's> {
     /// Ends the command and all of its process group: asked first, then forced.
     fn stop(&mut self, output: Output<'_>) {
         self.settle();
-        for (signal, grace) in [("TERM", TERM_GRACE), ("KILL", KILL_GRACE)] {
+        let first = self.link.stop_signal().name();
+        let steps = [(first, TERM_GRACE), ("TERM", TERM_GRACE), ("KILL", KILL_GRACE)];
+        for (signal, grace) in steps.into_iter().skip(usize::from(first == "TERM")) {
             if self.group.is_none() {
                 // The frame says its group first of all, so it is on its way.
                 let _ = self.pump_until_group(output);

@@ -11,7 +11,7 @@ use rustix::net::AddressFamily;
 use ssh2::{BlockDirections, ErrorCode, Session};
 
 use super::TransportError;
-use crate::Cancel;
+use crate::cancel::{Cancel, StopSignal};
 
 /// `LIBSSH2_ERROR_EAGAIN` of libssh2.h.
 const AGAIN: i32 = -37;
@@ -80,6 +80,16 @@ impl Link {
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// What a command that is cancelled is asked with to end.
+    pub(super) fn stop_signal(&self) -> StopSignal {
+        self.cancel.signal()
+    }
+
+    /// The switch that ends what is done over this.
+    pub(super) fn cancel(&self) -> Cancel {
+        self.cancel.clone()
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

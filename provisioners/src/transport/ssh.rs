@@ -80,6 +80,12 @@ impl Ssh {
         authenticate(&link, login, patience)?;
         Ok(Self { link })
     }
+
+    /// The switch that ends what runs over this session.
+    #[must_use]
+    pub fn cancel(&self) -> Cancel {
+        self.link.cancel()
+    }
 }
 
 impl Transport for Ssh {

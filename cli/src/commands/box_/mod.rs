@@ -43,7 +43,7 @@ fn work<T>(
 ) -> Result<T> {
     let cancel = posada_box_catalog::Cancel::default();
     let wish = cancel.clone();
-    let interrupt = Interrupt::listen(&context.printer, Some(STOPPING), move || wish.cancel())?;
+    let interrupt = Interrupt::listen(&context.printer, Some(STOPPING), move |_| wish.cancel())?;
     work(&cancel).map_err(|error| Failure::from(error).interrupted_by(interrupt.exit_status()))
 }
 
