@@ -44,6 +44,9 @@ pub enum BoxError {
     /// A file that a Vmfile names has not been added yet.
     #[error("the box file `{0}` is not in the store")]
     FileNotAdded(PathBuf),
+    /// A box is named by the path of a file that is not there.
+    #[error("there is no file `{path}`", path = .0.display())]
+    FileMissing(PathBuf),
     /// A name that is none.
     #[error("`{0}` is no name for a box")]
     Name(String),
@@ -182,6 +185,7 @@ impl Fault for BoxError {
             | Self::MissingVersion { .. }
             | Self::NoVersion { .. }
             | Self::FileNotAdded(_)
+            | Self::FileMissing(_)
             | Self::NotABox { .. }
             | Self::Build { .. }
             | Self::Damaged { .. } => FaultKind::Box,
@@ -206,6 +210,9 @@ impl Fault for BoxError {
                 format!("name one of {} with `--box-version`, or all with `--all`", list(have))
             }
             Self::FileNotAdded(path) => format!("add it with `posada box add {}`", path.display()),
+            Self::FileMissing(_) => {
+                "correct the path, or name a box such as `debian/12` instead of a file".to_owned()
+            }
             Self::Name(_) => {
                 "use letters, digits, `.`, `_` and `-`, and at most one `/`, such as `debian/12`".to_owned()
             }

@@ -1,9 +1,12 @@
 //! How a box comes into the store.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::SystemTime;
+
+use rustix::fs::OFlags;
 
 use super::fingerprint::Fingerprint;
 use super::record::{self, Name, Record, sync_directory};
@@ -38,12 +41,16 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
         let failed = |error| BoxError::io("read", archive, error);
-        let file = File::open(archive).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            let refusal = Refusal::NotAnArchive("no regular file".to_owned());
+        let fingerprint = Fingerprint::of(archive)?;
+        // Opening a pipe that nobody writes to must not wait for one who does.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(archive).map_err(failed)?;
+        let kind = file.metadata().map_err(failed)?.file_type();
+        if !kind.is_file() {
+            let is = if kind.is_dir() { "a directory" } else { "a pipe or device" };
+            let refusal = Refusal::NotAnArchive(is.to_owned());
             return Err(BoxError::NotABox { what: archive.display().to_string(), refusal });
         }
-        let fingerprint = Fingerprint::of(archive)?;
         progress.phase("unpacking", Some(fingerprint.size()));
         let what = archive.display().to_string();
         self.ingest(&what, file.into(), new, Some(fingerprint), progress, cancel, || Ok(()))

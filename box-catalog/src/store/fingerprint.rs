@@ -1,5 +1,6 @@
 //! Knowing a file again without reading it.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,10 @@ impl Fingerprint {
     /// Looks at the file.
     pub fn of(path: &Path) -> Result<Self, BoxError> {
         let failed = |error| BoxError::io("read", path, error);
-        let path = std::fs::canonicalize(path).map_err(failed)?;
+        let path = std::fs::canonicalize(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => BoxError::FileMissing(path.to_owned()),
+            _ => failed(error),
+        })?;
         let stat = std::fs::metadata(&path).map_err(failed)?;
         Ok(Self {
             device: stat.dev(),

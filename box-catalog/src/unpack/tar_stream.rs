@@ -77,6 +77,8 @@ impl<R: Read> TarStream<R> {
             match header.entry_type() {
                 EntryType::XHeader => pax = parse_pax(&self.extension(size)?)?,
                 EntryType::XGlobalHeader => drop(self.extension(size)?),
+                // A volume's label, which makes nothing.
+                other if other.as_byte() == b'V' => drop(self.extension(size)?),
                 EntryType::GNULongName => long_name = Some(text(self.extension(size)?)),
                 EntryType::GNULongLink => long_link = Some(text(self.extension(size)?)),
                 _ => return self.entry(&header, size, pax, long_name, long_link).map(Some),
@@ -244,5 +246,106 @@ impl<R: Read> Read for Data<'_, R> {
         }
         self.stream.data -= count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tar::Builder;
+
+    use super::*;
+
+    /// An archive with an entry of most kinds, a long name and a pax header among them.
+    fn archive() -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        let header = |kind, size| {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(size);
+            header.set_mode(0o644);
+            header.set_uid(1000);
+            header.set_gid(1000);
+            header.set_mtime(1_700_000_000);
+            header
+        };
+        builder.append_data(&mut header(EntryType::Directory, 0), "etc", &b""[..]).unwrap();
+        builder.append_pax_extensions([("SCHILY.xattr.user.a", &b"b"[..]), ("mtime", &b"1.5"[..])]).unwrap();
+        builder.append_data(&mut header(EntryType::Regular, 5), "etc/hello", &b"hello"[..]).unwrap();
+        builder.append_link(&mut header(EntryType::Symlink, 0), "etc/link", "hello").unwrap();
+        builder.append_data(&mut header(EntryType::Regular, 700), "n".repeat(150), &[7; 700][..]).unwrap();
+        builder.append_link(&mut header(EntryType::Link, 0), "etc/hard", "etc/hello").unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, Refusal> {
+        let mut stream = TarStream::new(bytes);
+        let mut entries = Vec::new();
+        while let Some(entry) = stream.next_entry()? {
+            let mut data = Vec::new();
+            stream.data().read_to_end(&mut data).map_err(|error| Refusal::reading(&error))?;
+            entries.push((entry, data));
+        }
+        Ok(entries)
+    }
+
+    #[test]
+    fn entries_come_with_their_data() {
+        let entries = read(&archive()).unwrap();
+        let paths: Vec<&[u8]> = entries.iter().map(|(entry, _)| &entry.path[..]).collect();
+        let long = "n".repeat(150);
+        assert_eq!(paths, [&b"etc"[..], b"etc/hello", b"etc/link", long.as_bytes(), b"etc/hard"]);
+        let (hello, data) = &entries[1];
+        assert_eq!(
+            (hello.mode, hello.uid, hello.mtime, &data[..]),
+            (0o644, 1000, (1, 500_000_000), &b"hello"[..])
+        );
+        assert_eq!(hello.xattrs, [(b"user.a".to_vec(), b"b".to_vec())]);
+        assert_eq!(entries[2].0.kind, Kind::Symlink(b"hello".to_vec()));
+        assert_eq!(entries[3].1, [7; 700]);
+        assert_eq!(entries[4].0.kind, Kind::Hardlink(b"etc/hello".to_vec()));
+    }
+
+    #[test]
+    fn data_that_is_not_read_is_passed_over() {
+        let bytes = archive();
+        let mut stream = TarStream::new(&bytes[..]);
+        let mut count = 0;
+        while stream.next_entry().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 5);
+        stream.drain().unwrap();
+    }
+
+    fn with_checksum(mut bytes: Vec<u8>, block: usize) -> Vec<u8> {
+        let header = &mut bytes[block * BLOCK..][..BLOCK];
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        bytes
+    }
+
+    proptest! {
+        /// Bytes changed anywhere, with a checksum that holds again, so that the damage gets in.
+        #[test]
+        fn damage_is_an_error_or_another_archive_but_never_a_panic(
+            block in 0usize..12, changes in proptest::collection::vec((0usize..BLOCK, any::<u8>()), 1..6)
+        ) {
+            let mut bytes = archive();
+            let block = block % (bytes.len() / BLOCK);
+            for (at, value) in changes {
+                bytes[block * BLOCK + at] = value;
+            }
+            let _ = read(&with_checksum(bytes, block));
+        }
+
+        #[test]
+        fn a_cut_is_told(end in 0usize..4000) {
+            let bytes = archive();
+            let whole = bytes.len() - 2 * BLOCK;
+            prop_assume!(end < whole);
+            prop_assert_eq!(read(&bytes[..end]), Err(Refusal::Truncated));
+        }
     }
 }

@@ -248,6 +248,10 @@ impl Tree {
             match fs::fsetxattr(file, &name[..], value, XattrFlags::empty()) {
                 // A file system without them, or an ordinary user's rights: the box runs without.
                 Err(Errno::NOTSUP | Errno::PERM) => {}
+                // Attributes have little room of their own: this does not mean that the disk is full.
+                Err(Errno::NOSPC | Errno::TOOBIG | Errno::RANGE) => {
+                    return Err(Refusal::absurd(path, "extended attributes that are too large"));
+                }
                 set => set.map_err(failed)?,
             }
         }

@@ -73,9 +73,15 @@ fn no_archive() {
     run(Command::new("sh").current_dir(world.dir.path()).args(["-c", "gzip -k noise"]));
     assert!(matches!(world.refused(&inner), Refusal::Corrupt(_)));
     assert!(matches!(world.refused(world.dir.path()), Refusal::NotAnArchive(_)), "a directory");
+    let pipe = world.path("pipe");
+    run(Command::new("mkfifo").arg(&pipe));
+    assert!(
+        matches!(world.refused(&pipe), Refusal::NotAnArchive(_)),
+        "nobody writes to it, and nobody waits"
+    );
     let error = world.add(&world.path("missing.tar"), "bad", "1").unwrap_err();
-    assert!(matches!(error, BoxError::Io { .. }), "{error}");
-    assert_eq!(error.kind(), FaultKind::Environment);
+    assert!(matches!(error, BoxError::FileMissing(_)), "{error}");
+    assert_eq!(error.kind(), FaultKind::Box);
 }
 
 fn no_init() {
