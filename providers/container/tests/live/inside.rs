@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("its_user_logs_in_by_key_and_finds_its_environment", logs_in),
         trial("sudo_and_apt_work", sudo_and_apt),
+        trial("its_cable_carries_frames", has_a_cable),
         trial("its_names_are_written_and_settle", names),
         trial("only_the_machines_host_key_is_offered", host_key),
     ]
@@ -93,6 +94,32 @@ pub async fn sudo_and_apt() {
     // The box below is untouched.
     let posada_provider_api::Layer::Tree { path } = &machine.spec.layers[0];
     assert!(path.join("etc/ssl/certs/ca-certificates.crt").exists());
+    live.keeper.kill().unwrap();
+    live.end().await;
+}
+
+/// Frames pass between the machine and the far end of its cable.
+pub async fn has_a_cable() {
+    let machine = Machine::new("web");
+    let live = machine.start().await.unwrap();
+    assert_eq!(live.warnings, Vec::<String>::new());
+    live.boot();
+    assert_eq!(live.out("ip -br -4 addr show eth0 | grep -o '10.*'").trim(), "10.0.2.15/24");
+    let cable = live.cable.as_ref().expect("a cable");
+    // Asks who has the gateway's address.
+    live.sh("ping -c1 -W1 10.0.2.2 || (echo > /dev/udp/10.0.2.2/9) 2>/dev/null || bash -c 'echo > /dev/udp/10.0.2.2/9'");
+    let mut frame = [0; 2048];
+    loop {
+        let mut ready = [rustix::event::PollFd::new(cable, rustix::event::PollFlags::IN)];
+        let timeout = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut ready, Some(&timeout)).unwrap(), 1, "no frame comes");
+        let length = rustix::io::read(cable, &mut frame).unwrap();
+        let arp = length >= 42 && frame[12..14] == [8, 6] && frame[38..42] == management::GATEWAY.octets();
+        if arp {
+            assert_eq!(frame[6..12], machine.spec.id.mac(0));
+            break;
+        }
+    }
     live.keeper.kill().unwrap();
     live.end().await;
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -15,9 +16,12 @@ pub const SCENARIO: &str = "__scenario";
 
 const USER: &str = "posada-test";
 
+/// The scenario that is played where `/dev/net/tun` is not.
+const WITHOUT_TUN: &str = "a_cable_without_tun";
+
 type Scenario = fn() -> Result<(), String>;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: [(&str, Scenario); 11] = [
     ("boots_and_halts", || run(boots::boots_and_halts)),
     ("reboots", || run(boots::reboots)),
     ("dies", || run(boots::dies)),
@@ -25,6 +29,9 @@ const SCENARIOS: [(&str, Scenario); 8] = [
     ("sudo_and_apt", || run(inside::sudo_and_apt)),
     ("folder_owners", || run(folders::owners)),
     ("read_only_folder", || run(folders::read_only)),
+    ("a_killed_supervisor", || run(crate::crashes::supervisor)),
+    ("a_killed_keeper", || run(crate::crashes::keeper)),
+    (WITHOUT_TUN, || run(inside::has_a_cable)),
     ("no_power", || run(crate::attacks::no_power)),
 ];
 
@@ -46,9 +53,21 @@ pub fn play(args: &[OsString]) -> ExitCode {
 /// Runs a scenario as the test user.
 fn as_user(scenario: &str) -> Result<(), Failed> {
     let group = prepare();
-    let output = in_group(&group, &[SCENARIO, scenario]).output()?;
+    let mut command = in_group(&group, &[SCENARIO, scenario]);
+    if scenario == WITHOUT_TUN {
+        // SAFETY: only system calls between fork and exec.
+        unsafe { command.pre_exec(hide_tun) };
+    }
+    let output = command.output()?;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(()) } else { Err(format!("{}\n{told}", output.status).into()) }
+}
+
+fn hide_tun() -> std::io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    Ok(mount("none", "/dev/net", "tmpfs", MountFlags::empty(), c"")?)
 }
 
 /// A command of ours as the test user, in its control group.

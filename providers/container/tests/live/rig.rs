@@ -124,11 +124,11 @@ impl Machine {
     /// Starts it.
     pub async fn start(&self) -> Result<Live<'_>, ProviderError> {
         let (keeper, launched) = Keeper::launch(Path::new(EXE), &self.dir, &self.spec, &Silent).await?;
-        let Launched { init_pid, console, tap, run_dir, warnings } = launched;
+        let Launched { init_pid, console, tap, run_dir, warnings, private: _ } = launched;
         let printed = Arc::new(Mutex::new(String::new()));
         let text = Arc::clone(&printed);
         std::thread::spawn(move || drain(console, &text));
-        Ok(Live { machine: self, keeper, init_pid, _tap: tap, run_dir, warnings, printed })
+        Ok(Live { machine: self, keeper, init_pid, cable: tap, run_dir, warnings, printed })
     }
 
     /// Undoes what is left.
@@ -170,7 +170,7 @@ pub struct Live<'a> {
     pub keeper: Keeper,
     pub init_pid: i32,
     /// Nobody answers on it, but the interface ends with it.
-    _tap: Option<OwnedFd>,
+    pub cable: Option<OwnedFd>,
     pub run_dir: OwnedFd,
     pub warnings: Vec<String>,
     printed: Arc<Mutex<String>>,
