@@ -54,6 +54,7 @@ pub fn entry(args: &[OsString], exe: &Path) -> ExitCode {
 fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
     let inherited = spawn::inherit()?;
     let spec: MachineSpec = serde_json::from_slice(&fs_err::read(dir.spec())?)?;
+    call_ourselves(&spec);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         inherited.listener.set_nonblocking(true)?;
@@ -71,6 +72,17 @@ fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
         Ok(())
     })
     // `inherited.alive` is released by the end of the process, when nothing is left to be seen of the machine.
+}
+
+/// What tools show for this process: executed as `/proc/self/exe`, it would be called `exe`. Whoever finds a port
+/// taken is told by this name who has it.
+fn call_ourselves(spec: &MachineSpec) {
+    // The kernel keeps 15 bytes; names of machines are ASCII and hold no zero byte.
+    let name: String = format!("posada:{}", spec.name).chars().take(15).collect();
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Losing the name costs nothing but the name.
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// Standard error is the supervisor's log file.
