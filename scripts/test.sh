@@ -27,7 +27,7 @@ if sudo -n true 2>/dev/null || { [ -t 0 ] && sudo -v; }; then
     exit
 fi
 
-rooted=(posada-tests posada-container posada-network posada-userns)
+rooted=(posada-tests posada-box-catalog posada-container posada-network posada-userns)
 status=0
 cargo nextest run --locked --workspace "${rooted[@]/#/--exclude=}" "${colour[@]}" "$@" </dev/null || status=$?
 cat >&2 <<LOUD

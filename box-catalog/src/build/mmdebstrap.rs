@@ -46,6 +46,8 @@ impl Bootstrap<'_> {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
+        // Before minutes of work, not after them.
+        worker::check(store.exe())?;
         progress.phase("starting mmdebstrap", None);
         store.scratch(|scratch| {
             let overlay = scratch.join("files.tar");
@@ -63,7 +65,10 @@ impl Bootstrap<'_> {
                     let lines = reader.join().unwrap_or_default();
                     self.check(&mut child, lines, cancel)
                 };
-                store.ingest(self.recipe.name(), input, new, None, progress, cancel, sound)
+                let stored = store.ingest(self.recipe.name(), input, new, None, progress, cancel, sound);
+                // Where the store gave up before it began, mmdebstrap finds its pipe closed.
+                child.wait().map_err(|error| BoxError::io("wait for", TOOL, error))?;
+                stored
             })
         })
     }

@@ -101,7 +101,11 @@ impl Store {
 fn abandoned(_: &Locked, directory: &Path) -> Result<Vec<PathBuf>, BoxError> {
     let mut found = Vec::new();
     for path in entries(directory)? {
-        let file = File::open(&path).map_err(|error| BoxError::io("open", &path, error))?;
+        let file = match File::open(&path) {
+            // Its holder has just moved it to the trash.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(|error| BoxError::io("open", &path, error))?,
+        };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => found.push(path),
             Err(rustix::io::Errno::WOULDBLOCK) => {}

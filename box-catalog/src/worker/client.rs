@@ -18,6 +18,12 @@ pub enum Failure {
     Other(BoxError),
 }
 
+/// Whether the worker can be started at all.
+pub fn check(exe: &Path) -> Result<(), BoxError> {
+    posada_userns::command(exe, [WORKER])?;
+    Ok(())
+}
+
 /// Unpacks `input` in `directory`; `user`, where given, is who logs in.
 pub fn unpack(
     exe: &Path,

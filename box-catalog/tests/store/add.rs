@@ -165,7 +165,7 @@ fn files() {
     let digests: HashSet<_> = world.store.list().unwrap().into_iter().map(|stored| stored.digest).collect();
     assert_eq!(digests, HashSet::from([second.digest]));
     let gone = BoxRef::File(world.path("nothing.tar"));
-    assert!(matches!(world.store.resolve(&gone, None), Err(BoxError::Io { .. })));
+    assert!(matches!(world.store.resolve(&gone, None), Err(BoxError::FileMissing(_))));
 }
 
 fn login_user() {

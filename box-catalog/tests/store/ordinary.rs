@@ -1,7 +1,8 @@
 //! The store of an ordinary user, whose boxes' files belong to the user's subordinate ids.
 
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
@@ -21,6 +22,13 @@ pub fn trials() -> Vec<Trial> {
 
 /// The test user's id and first subordinate id; the user is made where it is not there.
 fn user() -> (u32, u32) {
+    // The folder and the lock that the end-to-end tests use for the same.
+    let cache = std::env::var_os("POSADA_TEST_CACHE").filter(|value| !value.is_empty());
+    let cache = cache.map_or_else(|| "/var/tmp/posada-test-0".into(), PathBuf::from);
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let lock = File::create(cache.join("user.lock")).unwrap();
+    lock.lock().unwrap();
     if !Command::new("id").arg(USER).output().unwrap().status.success() {
         run(Command::new("useradd").args(["--create-home", "--shell", "/bin/bash", USER]));
     }
