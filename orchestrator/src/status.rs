@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::project::Project;
+use crate::session::is_not_running;
 use crate::state::Entry;
 use crate::vmfile::Vmfile;
 
@@ -86,9 +87,14 @@ impl Orchestrator {
     async fn status_of(&self, entry: &Entry) -> Result<MachineStatus, Error> {
         let record = &entry.record;
         let state = self.state(entry).await?;
-        let forwards = match state {
-            MachineState::Running | MachineState::Suspended => self.ports(entry).await?,
-            MachineState::Absent | MachineState::Stopped => Vec::new(),
+        let (state, forwards) = match state {
+            MachineState::Running | MachineState::Suspended => match self.ports(entry).await {
+                Ok(forwards) => (state, forwards),
+                // It ended between the two questions.
+                Err(error) if is_not_running(&error) => (MachineState::Stopped, Vec::new()),
+                Err(error) => return Err(error),
+            },
+            MachineState::Absent | MachineState::Stopped => (state, Vec::new()),
         };
         Ok(MachineStatus {
             name: record.name.to_string(),

@@ -17,10 +17,14 @@ pub const DEBIAN: &str = "debian/12";
 pub fn store(caller: &Caller) -> PathBuf {
     let home = caller.cache();
     let boxes = home.join("boxes");
+    // A box by an older recipe is not the one that users get.
+    let recipe = crate::place::workspace().join("boxes/debian.yaml");
+    let recipe = fs::metadata(&recipe).and_then(|file| file.modified()).expect("the recipe is there");
+    let built = |ready: &PathBuf| fs::metadata(ready).and_then(|file| file.modified()).is_ok_and(|at| at > recipe);
     let ready = home.join("ready");
     let lock = File::create(home.join("lock")).expect("the cache can be written");
     lock.lock().expect("the cache can be locked");
-    if !ready.exists() {
+    if !built(&ready) {
         let command = caller.posada(&home, &home);
         crate::sandbox::run(command, &["box", "build", DEBIAN]).ok();
         fs::write(&ready, "").expect("the cache can be written");

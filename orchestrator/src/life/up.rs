@@ -36,6 +36,15 @@ impl Default for UpOptions {
     }
 }
 
+/// How a machine was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// It ran before.
+    Running,
+    /// It was started just now.
+    Stopped,
+}
+
 impl Orchestrator {
     /// Brings up the machines called `names` and those they depend on, or all.
     ///
@@ -72,14 +81,19 @@ impl Orchestrator {
     ) -> Result<(), Error> {
         let began = Instant::now();
         let (entry, stored, _lock) = self.claim(project, config, options).await?;
-        let spec = self.start(&entry, config, &stored).await?;
-        let ready = async {
-            self.make_ready(&entry, config, &spec, &options.provisioning).await?;
-            self.ports(&entry).await
-        };
-        let forwards = match ready.await {
-            Err(error) if is_not_running(&error) => return Err(died(&entry)),
-            ready => ready?,
+        let forwards = loop {
+            let (spec, found) = self.start(&entry, config, &stored).await?;
+            let ready = async {
+                self.make_ready(&entry, config, &spec, &options.provisioning).await?;
+                self.ports(&entry).await
+            };
+            match ready.await {
+                Ok(forwards) => break forwards,
+                // It ran when we looked and was about to die: what was asked for is a machine that runs.
+                Err(Error::Provider(_)) if found == Found::Running && !self.runs(&entry).await? => {}
+                Err(error) if is_not_running(&error) => return Err(died(&entry)),
+                Err(error) => return Err(error),
+            }
         };
         self.tell(Event::Machine {
             machine: config.name.clone(),
@@ -193,13 +207,17 @@ impl Orchestrator {
         })
     }
 
+    async fn runs(&self, entry: &Entry) -> Result<bool, Error> {
+        Ok(self.state(entry).await? == MachineState::Running)
+    }
+
     /// Describes the machine and starts it, unless it runs; returns the description it runs with.
     async fn start(
         &self,
         entry: &Entry,
         config: &MachineConfig,
         stored: &StoredBox,
-    ) -> Result<MachineSpec, Error> {
+    ) -> Result<(MachineSpec, Found), Error> {
         let (dir, keys_dir) = (entry.dir.clone(), entry.dir.ssh());
         let name = &entry.record.name;
         let keys = blocking({
@@ -217,13 +235,13 @@ impl Orchestrator {
         let failed = Error::provider;
         match self.state(entry).await? {
             MachineState::Running => {
-                return self.keep(entry, wanted);
+                return Ok((self.keep(entry, wanted)?, Found::Running));
             }
             MachineState::Suspended => {
                 let phase = self.phase(name, "resuming");
                 provider.resume(&dir).await.map_err(failed(name))?;
                 phase.done("resumed");
-                return self.keep(entry, wanted);
+                return Ok((self.keep(entry, wanted)?, Found::Running));
             }
             MachineState::Absent | MachineState::Stopped => {}
         }
@@ -238,7 +256,7 @@ impl Orchestrator {
             () = self.cancel.cancelled() => return Err(self.interrupted(entry).await),
         }
         phase.done("started");
-        Ok(wanted)
+        Ok((wanted, Found::Stopped))
     }
 
     /// Leaves a running machine as it is, and says where its Vmfile has moved on.

@@ -80,7 +80,8 @@ fn judge(facts: &Facts) -> Availability {
             "no version 2 control groups are mounted".to_owned(),
             "run `sudo mount -t cgroup2 none /sys/fs/cgroup/unified`".to_owned(),
         ),
-        Some((group, false)) => unusable(
+        // A scope of the user's systemd will do.
+        Some((group, false)) if !crate::scope::is_offered() => unusable(
             format!("the control group {} is not delegated to this user", group.display()),
             "start posada with `systemd-run --user --scope -p Delegate=yes`, or run it as root".to_owned(),
         ),

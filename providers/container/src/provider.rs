@@ -87,8 +87,8 @@ impl Provider for ContainerProvider {
             let client = Client::new(dir);
             match client.ask(Request::Watch, observer).await {
                 Err(ProviderError::State { .. }) if ours => return Err(client.died()),
-                // The last one was about to end when we asked for a new one: then that is to be had now.
-                Err(ProviderError::State { .. }) => liveness::ended(dir).await.map_err(|error| {
+                // One that others started failed, or was about to end: a new one can be had when it is gone.
+                Err(_) if !ours => liveness::ended(dir).await.map_err(|error| {
                     ProviderError::Internal { what: format!("wait for the supervisor: {error}") }
                 })?,
                 watched => return watched.map(drop),

@@ -53,6 +53,7 @@ pub fn entry(args: &[OsString], exe: &Path) -> ExitCode {
 
 fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
     let inherited = spawn::inherit()?;
+    raise_descriptor_limit();
     let spec: MachineSpec = serde_json::from_slice(&fs_err::read(dir.spec())?)?;
     call_ourselves(&spec);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -66,6 +67,7 @@ fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
         if let Err(error) = &outcome {
             log(error);
         }
+        machine.enter(Stage::Ending);
         let cleaned = crate::cleanup(exe, dir);
         machine.enter(Stage::Ended(outcome.and(cleaned).err().map(Into::into)));
         server.finish().await;
@@ -83,6 +85,15 @@ fn call_ourselves(spec: &MachineSpec) {
         // Losing the name costs nothing but the name.
         let _ = rustix::thread::set_name(&name);
     }
+}
+
+/// Every connection through the NAT and the forwards takes descriptors; the soft limit is one for programs that
+/// use select(2).
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, fewer connections at once is all that comes of it.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Standard error is the supervisor's log file.

@@ -13,19 +13,19 @@ mod launch;
 mod network;
 mod process;
 mod top;
+mod waiting;
 mod wire;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use posada_provider_api::{MachineDir, MachineSpec, Observer, Protocol, ProviderError};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cgroup::Group;
@@ -34,6 +34,7 @@ use crate::runtime::{self, Record};
 use crate::sys::message;
 pub use process::keeper_entry;
 pub use top::{create, remove_top};
+use waiting::Waiting;
 pub use wire::Ended;
 use wire::{Launch, Order, Report};
 
@@ -66,10 +67,6 @@ pub struct Launched {
     /// What could not be done as asked.
     pub warnings: Vec<String>,
 }
-
-/// Who waits for a socket, first come first served; and that nobody can any more.
-#[derive(Debug, Default)]
-struct Waiting(Mutex<Option<VecDeque<oneshot::Sender<io::Result<OwnedFd>>>>>);
 
 impl Keeper {
     /// Launches a container and returns when its init has been executed. Undoes first what an earlier one left
@@ -112,14 +109,14 @@ impl Keeper {
                     break in_hand(init_pid, way_out, warnings, fds)?;
                 }
                 Some((Report::Failed(failure), _)) => return Err(failure),
-                Some((Report::Socket(_) | Report::Ended(_), _)) => {
+                Some((Report::Socket { .. } | Report::Ended(_), _)) => {
                     return Err(Failure::internal("the keeper spoke out of turn"));
                 }
                 None => return Err(Failure::machine("the machine was killed while it was launched")),
             }
         };
         let record = Record::read(dir)?.ok_or_else(|| Failure::internal("the keeper wrote nothing down"))?;
-        let waiting = Arc::new(Waiting(Mutex::new(Some(VecDeque::new()))));
+        let waiting = Arc::new(Waiting::default());
         let (tell, ended) = watch::channel(None);
         let reader = tokio::spawn(read(Arc::clone(&socket), Arc::clone(&waiting), tell));
         Ok((Self { socket, waiting, ended, reader, group: record.tracking() }, launched))
@@ -130,16 +127,11 @@ impl Keeper {
     /// # Errors
     /// Those of socket(2), and `BrokenPipe` where the machine has ended.
     pub async fn socket(&self, protocol: Protocol) -> io::Result<OwnedFd> {
-        let (tell, made) = oneshot::channel();
-        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the machine has ended");
-        {
-            // In one step, so that answers come in the order of the questions.
-            let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let queue = waiting.as_mut().ok_or_else(gone)?;
-            self.say(&Order::Socket(protocol))?;
-            queue.push_back(tell);
-        }
-        made.await.unwrap_or_else(|_| Err(gone()))
+        let place = self.waiting.enter()?;
+        let order = Order::Socket { ticket: place.ticket, protocol };
+        // Where many ask at once, the socket to the keeper may be full for a moment.
+        self.socket.async_io(Interest::WRITABLE, || message::send(&*self.socket, &order, &[])).await?;
+        place.answer().await
     }
 
     /// Asks the init to shut the machine down.
@@ -188,7 +180,7 @@ impl Keeper {
         let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
     }
 
-    /// Small messages always find room: the keeper reads them at once, and is never behind by many.
+    /// For the rare order that has no time to wait: there is room, as the keeper reads at once.
     fn say(&self, order: &Order) -> io::Result<()> {
         message::send(&*self.socket, order, &[])
     }
@@ -255,22 +247,17 @@ async fn next(socket: &UnixDatagram) -> io::Result<Option<(Report, Vec<OwnedFd>)
 async fn read(socket: Arc<UnixDatagram>, waiting: Arc<Waiting>, tell: watch::Sender<Option<Ended>>) {
     let end = loop {
         match next(&socket).await {
-            Ok(Some((Report::Socket(made), fds))) => {
+            Ok(Some((Report::Socket { ticket, made }, fds))) => {
                 let made = made.map_err(io::Error::from_raw_os_error).and_then(|()| {
                     fds.into_iter().next().ok_or_else(|| io::Error::other("the keeper sent no socket"))
                 });
-                let mut queue = waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(first) = queue.as_mut().and_then(VecDeque::pop_front) {
-                    // Whoever gave up waiting has no use for it.
-                    let _ = first.send(made);
-                }
+                waiting.tell(ticket, made);
             }
             Ok(Some((Report::Ended(end), _))) => break end,
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => break Ended::Died("its keeper died".to_owned()),
         }
     };
-    // Those who wait hear that nothing comes, and those who come hear it at once.
-    waiting.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    waiting.close();
     tell.send_replace(Some(end));
 }

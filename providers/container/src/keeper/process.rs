@@ -98,7 +98,9 @@ fn keep(socket: &OwnedFd, running: Running) -> io::Result<()> {
         }
         if spoken_to {
             alone = match message::receive(socket) {
-                Ok(Some((Order::Socket(protocol), _))) => answer(socket, network::socket(protocol)).is_err(),
+                Ok(Some((Order::Socket { ticket, protocol }, _))) => {
+                    answer(socket, ticket, network::socket(protocol)).is_err()
+                }
                 Ok(Some((Order::Stop, _))) => {
                     child.signal(signal(halt.signal()))?;
                     false
@@ -124,10 +126,15 @@ fn keep(socket: &OwnedFd, running: Running) -> io::Result<()> {
     }
 }
 
-fn answer(socket: &OwnedFd, made: io::Result<OwnedFd>) -> io::Result<()> {
-    match made {
-        Ok(made) => message::send(socket, &Report::Socket(Ok(())), &[made.as_fd()]),
-        Err(error) => message::send(socket, &Report::Socket(Err(network::errno(&error))), &[]),
+fn answer(socket: &OwnedFd, ticket: u64, made: io::Result<OwnedFd>) -> io::Result<()> {
+    let sent = made
+        .and_then(|made| message::send(socket, &Report::Socket { ticket, made: Ok(()) }, &[made.as_fd()]));
+    match sent {
+        // The socket could not be made, or not be handed over while too many others are on their way.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            message::send(socket, &Report::Socket { ticket, made: Err(network::errno(&error)) }, &[])
+        }
+        sent => sent,
     }
 }
 

@@ -13,7 +13,12 @@ pub enum Order {
     /// The first message, and only that.
     Launch(Box<Launch>),
     /// Make a socket in the machine's network.
-    Socket(Protocol),
+    Socket {
+        /// What the answer is to name.
+        ticket: u64,
+        /// Its kind.
+        protocol: Protocol,
+    },
     /// Ask the init to shut the machine down.
     Stop,
     /// End the machine at once.
@@ -48,8 +53,13 @@ pub enum Report {
     },
     /// It did not work.
     Failed(Failure),
-    /// The answer to [`Order::Socket`], in order; an error is the kernel's number. Comes with the socket.
-    Socket(Result<(), i32>),
+    /// The answer to [`Order::Socket`]; comes with the socket.
+    Socket {
+        /// Which order it answers.
+        ticket: u64,
+        /// An error is the kernel's number.
+        made: Result<(), i32>,
+    },
     /// The machine has ended; nothing comes after.
     Ended(Ended),
 }

@@ -3,6 +3,7 @@
 
 mod environment;
 mod file;
+mod logins;
 mod names;
 mod passwd;
 mod ssh;
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 pub fn write_all(spec: &MachineSpec) -> Result<Vec<String>, Failure> {
     let user = passwd::login_user(&spec.access.user)?;
     names::write(spec)?;
+    logins::allow()?;
     ssh::write(&spec.access, &user)?;
     environment::write(&spec.env)
 }
