@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   Starting ──► Running ◄──► Suspended
-//!      │            │             │
-//!      └────────► Ended ◄─────────┘      (Running ──► Starting when the machine reboots)
+//!      │            ▼             │
+//!      └───────► Ending ◄──────────┘      (Running ──► Starting when the machine reboots)
+//!                   ▼
+//!                 Ended
 //! ```
 
 use std::collections::VecDeque;
@@ -62,6 +64,8 @@ pub enum Stage {
     Running(Arc<dyn Guest>),
     /// Frozen.
     Suspended(Arc<dyn Guest>),
+    /// Its init has ended, and what is left of it is being undone.
+    Ending,
     /// Over: it could not start, died, or was stopped (`None`).
     Ended(Option<Failure>),
 }
@@ -166,7 +170,7 @@ impl Machine {
     #[must_use]
     pub fn status(&self) -> Status {
         let (state, init_pid) = match &*self.stage.borrow() {
-            Stage::Starting | Stage::Ended(_) => (MachineState::Stopped, None),
+            Stage::Starting | Stage::Ending | Stage::Ended(_) => (MachineState::Stopped, None),
             _ if self.is_stopping() => (MachineState::Stopped, None),
             Stage::Running(guest) => (MachineState::Running, guest.init_pid()),
             Stage::Suspended(guest) => (MachineState::Suspended, guest.init_pid()),

@@ -136,7 +136,7 @@ impl Server {
         let started = async {
             // One that is stopping is not there to be started: its end is, and a new one after it.
             let settled = |stage: &Stage| match stage {
-                Stage::Starting => false,
+                Stage::Starting | Stage::Ending => false,
                 Stage::Running(_) | Stage::Suspended(_) => !self.machine.is_stopping(),
                 Stage::Ended(_) => true,
             };
@@ -165,7 +165,7 @@ impl Server {
         self.machine.set_stopping();
         let mut stages = self.machine.stages();
         // One that is still starting is stopped as soon as there is something to stop.
-        let _ = stages.wait_for(|stage| !matches!(stage, Stage::Starting)).await;
+        let _ = stages.wait_for(|stage| !matches!(stage, Stage::Starting | Stage::Ending)).await;
         let stage = self.machine.stage();
         let guest = match stage {
             Stage::Running(guest) => guest,
@@ -173,7 +173,7 @@ impl Server {
                 guest.resume()?;
                 guest
             }
-            Stage::Starting | Stage::Ended(_) => return Ok(stopped(began, false)),
+            Stage::Starting | Stage::Ending | Stage::Ended(_) => return Ok(stopped(began, false)),
         };
         let mut ended =
             async |limit| timeout(limit, stages.wait_for(|s| matches!(s, Stage::Ended(_)))).await.is_ok();
@@ -246,7 +246,7 @@ impl Server {
                 }
                 Stage::Ended(Some(failure)) => return Err(failure.into()),
                 Stage::Ended(None) => return Err(self.not_running()),
-                Stage::Starting => {
+                Stage::Starting | Stage::Ending => {
                     if timeout_at(deadline, stirs.changed()).await.is_err() {
                         return Err(self
                             .machine
@@ -400,6 +400,22 @@ mod tests {
         let error = Client::new(&dir).ask(Request::Watch, &Silent).await.unwrap_err();
         let ProviderError::Machine { console, .. } = error else { panic!("{error:?}") };
         assert_eq!(console, ["init: no such file"]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_being_cleared_away_does_not_run_and_tells_how_it_ended() {
+        let (_temp, dir, machine) = served();
+        machine.enter(Stage::Running(Arc::new(Late(false.into()))));
+        let client = Client::new(&dir);
+        assert_eq!(client.status().await.unwrap().unwrap().state, MachineState::Running);
+        machine.enter(Stage::Ending);
+        assert_eq!(client.status().await.unwrap().unwrap().state, MachineState::Stopped);
+        let asking = tokio::spawn(async move {
+            client.ask(Request::Connect { port: 22, patience_ms: 60_000 }, &Silent).await
+        });
+        tokio::task::yield_now().await;
+        machine.enter(Stage::Ended(Some(machine.error("it was killed").into())));
+        assert_eq!(asking.await.unwrap().unwrap_err().to_string(), "it was killed");
     }
 
     #[tokio::test]
