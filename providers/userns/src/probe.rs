@@ -69,8 +69,8 @@ fn number(path: &str) -> Option<u64> {
 fn try_one() -> Result<(), rustix::io::Errno> {
     // An unmapped user still counts, but mounting is what AppArmor takes away: a mount namespace shows it.
     const FLAGS: CloneFlags = CloneFlags::CLONE_NEWUSER.union(CloneFlags::CLONE_NEWNS);
-    // SAFETY: the child calls only unshare, sethostname-free system calls and _exit, which are
-    // async-signal-safe, so that other threads of this process do not matter.
+    // SAFETY: the child makes two system calls, unshare and _exit, so that locks which other threads of this
+    // process hold do not matter.
     match unsafe { fork() }.map_err(errno)? {
         ForkResult::Child => {
             let status = match unshare(FLAGS) {

@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         trial("its_user_logs_in_by_key_and_finds_its_environment", logs_in),
         trial("sudo_and_apt_work", sudo_and_apt),
         trial("its_cable_carries_frames", has_a_cable),
+        trial("a_thousand_sockets_at_once_are_made_and_none_after_the_end", crowd),
         trial("its_names_are_written_and_settle", names),
         trial("only_the_machines_host_key_is_offered", host_key),
     ]
@@ -95,6 +96,24 @@ pub async fn sudo_and_apt() {
     let posada_provider_api::Layer::Tree { path } = &machine.spec.layers[0];
     assert!(path.join("etc/ssl/certs/ca-certificates.crt").exists());
     live.keeper.kill().unwrap();
+    live.end().await;
+}
+
+/// Many connections at once find their sockets.
+async fn crowd() {
+    let machine = Machine::new("web");
+    let live = machine.start().await.unwrap();
+    live.wait_for_run("sshd.pid");
+    let asked =
+        (0..1000).map(|index| live.keeper.socket(if index % 2 == 0 { Protocol::Tcp } else { Protocol::Udp }));
+    for (index, made) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
+        let kind = rustix::net::sockopt::socket_type(made.unwrap()).unwrap();
+        assert_eq!(kind == rustix::net::SocketType::STREAM, index % 2 == 0);
+    }
+    live.keeper.kill().unwrap();
+    live.keeper.ended().await;
+    let late = live.keeper.socket(Protocol::Tcp).await.unwrap_err();
+    assert_eq!(late.kind(), std::io::ErrorKind::BrokenPipe);
     live.end().await;
 }
 

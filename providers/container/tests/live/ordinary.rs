@@ -1,8 +1,8 @@
 //! The same for an ordinary user with subordinate ids and a control group of its own, as a login gives it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -91,8 +91,6 @@ fn prepare() -> PathBuf {
     let number =
         |option: &str| -> u32 { String::from_utf8(id(option).stdout).unwrap().trim().parse().unwrap() };
     let (uid, gid) = (number("-u"), number("-g"));
-    // As on most hosts.
-    fs::set_permissions("/dev/net/tun", Permissions::from_mode(0o666)).unwrap();
     let group = group(uid, gid);
     let place = PathBuf::from(format!("/var/tmp/posada-live-{uid}"));
     if !place.join("debian-box").exists() {
