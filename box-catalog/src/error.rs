@@ -207,7 +207,7 @@ impl Fault for BoxError {
             }
             Self::MissingVersion { have, .. } | Self::NoVersion { have, .. } => format!("there is {}", list(have)),
             Self::Ambiguous { have, .. } => {
-                format!("name one of {} with `--box-version`, or all with `--all`", list(have))
+                format!("name one of {} with `--version`, or all with `--all`", list(have))
             }
             Self::FileNotAdded(path) => format!("add it with `posada box add {}`", path.display()),
             Self::FileMissing(_) => {
