@@ -19,7 +19,11 @@ impl Fault for TemplateError {
 }
 
 /// Renders the template `text`, called `name` in errors, from the fields of `input`.
-pub(crate) fn render<T: Serialize>(name: &'static str, text: &str, input: &T) -> Result<String, TemplateError> {
+pub(crate) fn render<T: Serialize>(
+    name: &'static str,
+    text: &str,
+    input: &T,
+) -> Result<String, TemplateError> {
     let failed = |source| TemplateError { name, source };
     let mut tera = Tera::default();
     // None of our outputs is HTML.

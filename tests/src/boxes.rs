@@ -20,7 +20,8 @@ pub fn store(caller: &Caller) -> PathBuf {
     // A box by an older recipe is not the one that users get.
     let recipe = crate::place::workspace().join("boxes/debian.yaml");
     let recipe = fs::metadata(&recipe).and_then(|file| file.modified()).expect("the recipe is there");
-    let built = |ready: &PathBuf| fs::metadata(ready).and_then(|file| file.modified()).is_ok_and(|at| at > recipe);
+    let built =
+        |ready: &PathBuf| fs::metadata(ready).and_then(|file| file.modified()).is_ok_and(|at| at > recipe);
     let ready = home.join("ready");
     let lock = File::create(home.join("lock")).expect("the cache can be written");
     lock.lock().expect("the cache can be locked");

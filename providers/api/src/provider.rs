@@ -205,7 +205,8 @@ impl Fault for ProviderError {
         match self {
             Self::Host { remedy, .. } | Self::Box { remedy, .. } => Some(remedy.clone()),
             Self::PortTaken { .. } => Some(
-                "stop what holds the port, choose another `host` port, or set `auto_correct: true`".to_owned(),
+                "stop what holds the port, choose another `host` port, or set `auto_correct: true`"
+                    .to_owned(),
             ),
             Self::State { must: "running", .. } => Some("start it with `posada up`".to_owned()),
             _ => None,
@@ -230,13 +231,23 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// [`ProviderError::Host`], [`ProviderError::Box`].
-    async fn create(&self, dir: &MachineDir, spec: &MachineSpec, observer: &dyn Observer) -> Result<(), ProviderError>;
+    async fn create(
+        &self,
+        dir: &MachineDir,
+        spec: &MachineSpec,
+        observer: &dyn Observer,
+    ) -> Result<(), ProviderError>;
 
     /// Starts the machine with `spec` and returns when its init runs. Legal when stopped.
     ///
     /// # Errors
     /// [`ProviderError::Machine`] where it dies at once, [`ProviderError::PortTaken`], and those of `create`.
-    async fn start(&self, dir: &MachineDir, spec: &MachineSpec, observer: &dyn Observer) -> Result<(), ProviderError>;
+    async fn start(
+        &self,
+        dir: &MachineDir,
+        spec: &MachineSpec,
+        observer: &dyn Observer,
+    ) -> Result<(), ProviderError>;
 
     /// Stops the machine and returns when nothing of it runs.
     ///

@@ -88,8 +88,8 @@ impl Provider for ContainerProvider {
             match client.ask(Request::Watch, observer).await {
                 Err(ProviderError::State { .. }) if ours => return Err(client.died()),
                 // One that others started failed, or was about to end: a new one can be had when it is gone.
-                Err(_) if !ours => liveness::ended(dir).await.map_err(|error| {
-                    ProviderError::Internal { what: format!("wait for the supervisor: {error}") }
+                Err(_) if !ours => liveness::ended(dir).await.map_err(|error| ProviderError::Internal {
+                    what: format!("wait for the supervisor: {error}"),
                 })?,
                 watched => return watched.map(drop),
             }
