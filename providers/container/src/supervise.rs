@@ -120,6 +120,9 @@ impl Supervisor<'_> {
             crate::cleanup(self.exe, self.dir)?;
             self.machine.phase(if reboots == 0 { "starting" } else { "rebooting" });
             let (keeper, launched) = Keeper::launch(self.exe, self.dir, self.spec, &*self.machine).await?;
+            for warning in &launched.warnings {
+                self.machine.warn(warning);
+            }
             let guest = Arc::new(Container { keeper, init_pid: launched.init_pid });
             let _attached = self.attach(launched)?;
             self.machine.enter(Stage::Running(guest.clone()));

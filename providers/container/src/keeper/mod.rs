@@ -6,7 +6,7 @@
 //!        └─ init (C)   the box's own
 //! ```
 //! When S goes, K sees its socket close and kills C. When K goes, the kernel kills C. What none of them could
-//! undo is written down, see [`crate::runtime`].
+//! undo is written down, see `runtime`.
 
 mod birth;
 mod launch;
