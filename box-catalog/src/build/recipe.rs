@@ -285,6 +285,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_the_readme_can_be_used() {
+        let readme = include_str!("../../../boxes/README.md");
+        let (_, rest) = readme.split_once("```yaml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let recipe = Recipe::parse(example, "README.md").unwrap();
+        assert_eq!((recipe.name(), recipe.suite(), recipe.user()), ("team/web", "bookworm", "posada"));
+        assert!(recipe.packages().ends_with(&["nginx".to_owned(), "git".to_owned()]));
+    }
+
+    #[test]
     fn extending_adds_to_lists_and_replaces_values() {
         let text = "name: team/web\nextends: debian/13\nuser: app\npackages: [nginx]\ncommands: [\"true\"]\n";
         let recipe = Recipe::parse(text, "web.yaml").unwrap();
