@@ -116,8 +116,9 @@ impl Orchestrator {
         // A machine that is still starting under a killed posada counts as stopped and has a supervisor.
         let request =
             if options.force { StopRequest::Forced } else { StopRequest::Graceful(graceful_timeout(entry)?) };
-        let was = self.state(entry).await?;
-        if was != MachineState::Stopped {
+        // One that does not say how it is can be ended all the same.
+        let was = self.state(entry).await;
+        if !matches!(was, Ok(MachineState::Stopped)) {
             self.begin(name, "stopping");
         }
         let stopped = self.provider(entry)?.stop(&entry.dir, request).await.map_err(Error::provider(name))?;

@@ -3,13 +3,20 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use posada_provider_api::{MachineDir, MachineState, Observer, ProviderError, Silent, Stopped};
 use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout};
 
 use crate::fdpass::{self, LineReader};
 use crate::liveness;
 use crate::protocol::{Answer, Envelope, Reply, Request, Status, VERSION, to_line};
+use crate::server::stopped;
+
+/// How long a supervisor may take to answer what it has at hand. It is idle but for its machine; one that is not heard
+/// for so long was stopped, or starves.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client of one machine's supervisor. Holds no connection: each request makes its own.
 #[derive(Debug, Clone)]
@@ -34,8 +41,21 @@ impl Client {
         request: Request,
         observer: &dyn Observer,
     ) -> Result<(Answer, Option<OwnedFd>), ProviderError> {
-        let stream = self.open().await?;
-        let result = self.converse(&stream, &request, observer).await;
+        let at_hand = match request {
+            Request::Status | Request::Suspend | Request::Resume | Request::Console => Some(ANSWER_PATIENCE),
+            Request::Connect { patience_ms, .. } => {
+                Duration::from_millis(patience_ms).checked_add(ANSWER_PATIENCE)
+            }
+            Request::Watch | Request::Stop { .. } => None,
+        };
+        let asked = async {
+            let stream = self.open().await?;
+            self.converse(&stream, &request, observer).await
+        };
+        let result = match at_hand {
+            Some(patience) => timeout(patience, asked).await.unwrap_or_else(|_| Err(self.silent())),
+            None => asked.await,
+        };
         if matches!(request, Request::Stop { .. }) && result.is_ok() {
             liveness::ended(&self.dir).await.map_err(|error| unreadable(&error))?;
         }
@@ -54,15 +74,44 @@ impl Client {
         }
     }
 
-    /// Stops the machine and returns when its supervisor has ended; `None` where none lived.
+    /// Stops the machine and returns when its supervisor has ended; `None` where none lived. A supervisor that does
+    /// not answer is killed where `patience_ms` is 0.
     ///
     /// # Errors
-    /// What the supervisor says.
+    /// What the supervisor says; [`ProviderError::Host`] where it does not answer.
     pub async fn stop(&self, patience_ms: u64) -> Result<Option<Stopped>, ProviderError> {
+        let began = Instant::now();
+        match self.status().await {
+            Err(ProviderError::Host { .. }) if patience_ms == 0 => {
+                // With its supervisor the machine ends.
+                liveness::kill(&self.dir).await.map_err(|error| internal("end the supervisor", &error))?;
+                return Ok(Some(stopped(began, true)));
+            }
+            Err(error @ ProviderError::Host { .. }) => return Err(error),
+            // What else it says, it says again.
+            _ => {}
+        }
         match self.ask(Request::Stop { patience_ms }, &Silent).await {
             Ok((answer, _)) => Ok(answer.stopped),
             Err(ProviderError::State { .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn silent(&self) -> ProviderError {
+        let (who, free) = match liveness::holder(&self.dir) {
+            Some(pid) => {
+                let pid = pid.as_raw_nonzero();
+                (
+                    format!(" (process {pid})"),
+                    format!("; if it was stopped, `kill -CONT {pid}` lets it go on"),
+                )
+            }
+            None => (String::new(), String::new()),
+        };
+        ProviderError::Host {
+            what: format!("the machine's supervisor{who} does not answer"),
+            remedy: format!("`posada halt --force` ends it and the machine{free}"),
         }
     }
 

@@ -319,7 +319,7 @@ async fn gone(stream: &UnixStream) {
     }
 }
 
-fn stopped(began: Instant, forced: bool) -> Stopped {
+pub(crate) fn stopped(began: Instant, forced: bool) -> Stopped {
     Stopped { forced, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
 }
 

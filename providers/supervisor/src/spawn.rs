@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use posada_provider_api::MachineDir;
 
 use crate::client::short_path;
-use crate::liveness::Alive;
+use crate::liveness::{self, Alive};
 
 /// Where a supervisor finds its listening control socket.
 const LISTENER: RawFd = 3;
@@ -91,5 +91,7 @@ pub fn inherit() -> io::Result<Inheritance> {
     // SAFETY: both are open (checked above), and nothing else in this process owns them: they were placed
     // there by `start`, and this runs once, before anything opens files.
     let (listener, alive) = unsafe { (OwnedFd::from_raw_fd(LISTENER), OwnedFd::from_raw_fd(ALIVE)) };
-    Ok(Inheritance { listener: listener.into(), alive: alive.into() })
+    let alive = File::from(alive);
+    liveness::sign(&alive);
+    Ok(Inheritance { listener: listener.into(), alive })
 }
