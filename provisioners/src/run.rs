@@ -19,7 +19,7 @@ pub struct StepDone {
 /// of a sensitive step is withheld altogether: no filter knows every form a secret can be printed in.
 ///
 /// # Errors
-/// [`StepFailure::Failed`](crate::StepFailure::Failed) where the step says so; the others where it could not be
+/// [`StepFailure::Failed`] where the step says so; the others where it could not be
 /// run.
 pub fn run_step(
     step: &Step,

@@ -13,7 +13,7 @@ pub(crate) const FORMAT: u32 = 1;
 /// `machine.json`: what stays the same as long as the machine exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRecord {
-    /// [`FORMAT`].
+    /// Which form the file has; this version writes 1.
     pub format: u32,
     /// Identity on this host.
     pub id: MachineId,
