@@ -87,6 +87,17 @@ impl Record {
         write_whole(&dir.runtime(), &text).during("write down what is made")
     }
 
+    /// Whether the kernel killed processes of the machine because it had used up its memory.
+    #[must_use]
+    pub fn ran_out_of_memory(&self) -> bool {
+        let groups = std::iter::once(&self.tracking).chain(&self.limits);
+        // Version 2 and version 1 count in files of different names, in lines of one form.
+        groups
+            .flat_map(|group| [group.join("memory.events"), group.join("memory.oom_control")])
+            .filter_map(|path| fs_err::read_to_string(path).ok())
+            .any(|counts| counts.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|n| n != "0"))
+    }
+
     fn undo(&self, exe: &Path) -> Result<(), Failure> {
         let tracking = self.tracking();
         tracking.kill()?;
@@ -218,6 +229,22 @@ mod tests {
         for end in 0..whole.len() - 1 {
             fs_err::write(dir.runtime(), &whole[..end]).unwrap();
             assert!(matches!(Record::read(&dir), Err(Failure::Host { .. })), "{end}");
+        }
+    }
+
+    #[test]
+    fn memory_that_ran_out_is_seen_in_both_versions() {
+        let home = tempfile::tempdir().unwrap();
+        let group = home.path().join("memory/x");
+        fs_err::create_dir_all(&group).unwrap();
+        let record = Record { limits: vec![group.clone()], ..record() };
+        assert!(!record.ran_out_of_memory());
+        for (file, others) in [("memory.events", "low 0\noom 3\n"), ("memory.oom_control", "under_oom 0\n")] {
+            fs_err::write(group.join(file), format!("{others}oom_kill 0\n")).unwrap();
+            assert!(!record.ran_out_of_memory());
+            fs_err::write(group.join(file), format!("{others}oom_kill 2\n")).unwrap();
+            assert!(record.ran_out_of_memory());
+            fs_err::remove_file(group.join(file)).unwrap();
         }
     }
 

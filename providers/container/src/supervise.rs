@@ -27,6 +27,7 @@ use tokio::net::{TcpSocket, UdpSocket, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::keeper::{Ended, Keeper, Launched};
+use crate::runtime::Record;
 
 /// The hidden command that makes a process the supervisor of a container.
 pub const ENTRY: &str = "__container-supervise";
@@ -149,8 +150,22 @@ impl Supervisor<'_> {
                 }
                 Ended::Halted | Ended::Rebooted => return Ok(()),
                 Ended::Died(_) if self.machine.is_stopping() => return Ok(()),
-                Ended::Died(how) => return Err(self.machine.error(format!("the machine died: {how}"))),
+                Ended::Died(how) => {
+                    let why = self.why();
+                    return Err(self.machine.error(format!("the machine died: {how}{why}")));
+                }
             }
+        }
+    }
+
+    /// What the kernel knows of a death, to be asked before its control groups are removed.
+    fn why(&self) -> String {
+        let record = Record::read(self.dir).ok().flatten();
+        match self.spec.memory {
+            Some(bytes) if record.is_some_and(|record| record.ran_out_of_memory()) => {
+                format!("; it had used up its memory of {} MiB", bytes >> 20)
+            }
+            _ => String::new(),
         }
     }
 
