@@ -116,9 +116,8 @@ impl Orchestrator {
         // A machine that is still starting under a killed posada counts as stopped and has a supervisor.
         let request =
             if options.force { StopRequest::Forced } else { StopRequest::Graceful(graceful_timeout(entry)?) };
-        // One that does not say how it is can be ended all the same.
-        let was = self.state(entry).await;
-        if !matches!(was, Ok(MachineState::Stopped)) {
+        // One that is ended at once need not say first how it is: it may be unable to.
+        if options.force || self.state(entry).await? != MachineState::Stopped {
             self.begin(name, "stopping");
         }
         let stopped = self.provider(entry)?.stop(&entry.dir, request).await.map_err(Error::provider(name))?;
