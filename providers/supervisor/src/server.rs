@@ -106,6 +106,8 @@ impl Server {
                 Ok((Answer { status: Some(self.machine.status()), ..Answer::default() }, None))
             }
             Request::Stop { patience_ms } => {
+                // Who stops a machine holds its lock: whoever started it is done, or was killed.
+                self.watched.send_replace(true);
                 let stopped = self.stop(Duration::from_millis(patience_ms)).await;
                 stopped.map(|stopped| (Answer { stopped: Some(stopped), ..Answer::default() }, None))
             }
@@ -416,6 +418,19 @@ mod tests {
         tokio::task::yield_now().await;
         machine.enter(Stage::Ended(Some(machine.error("it was killed").into())));
         assert_eq!(asking.await.unwrap().unwrap_err().to_string(), "it was killed");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_starter_that_was_killed_once_the_machine_is_stopped() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = MachineDir::new(temp.path());
+        let machine = Machine::starting();
+        let server = Server::start(machine.clone(), UnixListener::bind(dir.control_socket()).unwrap());
+        let began = Instant::now();
+        machine.enter(Stage::Ended(None));
+        Client::new(&dir).stop(0).await.unwrap();
+        server.finish().await;
+        assert!(began.elapsed() < LAST_WORDS);
     }
 
     #[tokio::test]
