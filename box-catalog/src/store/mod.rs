@@ -76,7 +76,10 @@ impl Store {
     /// # Errors
     /// [`BoxError::Io`], [`BoxError::DiskFull`].
     pub fn open(root: PathBuf, exe: PathBuf) -> Result<Self, BoxError> {
-        Ok(Self { layout: Layout::open(root)?, exe })
+        // Programs of ours work in other directories.
+        let whole =
+            |path: PathBuf| std::path::absolute(&path).map_err(|error| BoxError::io("find", path, error));
+        Ok(Self { layout: Layout::open(whole(root)?)?, exe: whole(exe)? })
     }
 
     /// All boxes, each under each of its names: by name, then newest first.

@@ -40,11 +40,11 @@ fn user() -> (u32, u32) {
 }
 
 /// Runs a word of this binary as the test user.
-fn as_user(word: &str, args: &[&Path], rest: &[&str]) -> Output {
+fn as_user(cwd: &Path, word: &str, args: &[&Path], rest: &[&str]) -> Output {
     let binary = std::fs::read_link(exe()).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid", USER, "--regid", USER, "--init-groups", "--"]).arg(binary).arg(word);
-    command.args(args).args(rest).current_dir("/").output().unwrap()
+    command.args(args).args(rest).current_dir(cwd).output().unwrap()
 }
 
 fn world(uid: u32) -> World {
@@ -54,7 +54,7 @@ fn world(uid: u32) -> World {
 }
 
 fn add(world: &World, archive: &Path, version: &str) -> Output {
-    as_user(support::CHILD, &[&world.path("mine"), archive], &["web", version])
+    as_user(Path::new("/"), support::CHILD, &[&world.path("mine"), archive], &["web", version])
 }
 
 fn listed(world: &World) -> Vec<StoredBox> {
@@ -102,7 +102,9 @@ fn builds() {
         let mine = |name: &String| name.starts_with("mmdebstrap.") && belongs(&Path::new("/tmp").join(name));
         entries(Path::new("/tmp")).into_iter().filter(mine).count()
     };
-    let build = |rest: &[&str]| as_user(support::BUILD, &[&world.path("mine"), &recipe], rest);
+    // The store by a relative path, as programs of its own work in other directories.
+    let build =
+        |rest: &[&str]| as_user(world.dir.path(), support::BUILD, &[Path::new("mine"), &recipe], rest);
     let before = left_by_mmdebstrap();
     let output = build(&["installing essential packages"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -132,7 +134,7 @@ fn rid() {
     }
     assert!(add(&world, &archive, "1").status.success());
     assert_eq!(left("trees").len(), 1);
-    let output = as_user(support::REMOVE, &[&world.path("mine")], &["web"]);
+    let output = as_user(Path::new("/"), support::REMOVE, &[&world.path("mine")], &["web"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for directory in ["incoming", "trash", "trees"] {
         assert_eq!(left(directory), Vec::<String>::new(), "{directory}");
