@@ -77,6 +77,27 @@ fn a_network_that_the_backend_cannot_give_is_told_before_anything_is_made() {
 }
 
 #[test]
+fn machines_see_each_other_on_a_private_network() {
+    let sandbox = Sandbox::with(
+        "box: debian/12\nprovider: container\nmachines:\n  one:\n    networks:\n      - {type: private, name: backend, ip: 192.168.56.10/24}\n  two:\n    networks:\n      - {type: private, name: backend}\n  apart:\n    networks:\n      - {type: private, name: elsewhere}\n",
+    );
+    sandbox.ok(&["up"]);
+    let banner = "timeout 5 bash -c 'exec 3<>/dev/tcp/192.168.56.10/22 && head -c 4 <&3'";
+    assert_eq!(sandbox.inside_of(Some("two"), banner), "SSH-");
+    assert_ne!(
+        sandbox.run(&["ssh", "apart", "-c", banner]).stdout,
+        "SSH-",
+        "another network is another network"
+    );
+    // An address that was not asked for stays the machine's own.
+    let address = "ip -4 -br addr | grep -o '192[.]168[.][0-9.]*/[0-9]*'";
+    let before = sandbox.inside_of(Some("two"), address);
+    sandbox.ok(&["reload", "two"]);
+    assert_eq!(sandbox.inside_of(Some("two"), address), before);
+    assert_eq!(sandbox.inside_of(Some("two"), banner), "SSH-");
+}
+
+#[test]
 fn global_status_tells_of_every_project() {
     let sandbox = Sandbox::with("box: debian/12\nprovider: container\n");
     sandbox.ok(&["up"]);
