@@ -311,7 +311,7 @@ fn io_hint(error: &io::Error) -> Option<String> {
         io::ErrorKind::PermissionDenied => {
             Some("see who owns the path; was posada once run with sudo?".to_owned())
         }
-        io::ErrorKind::ReadOnlyFilesystem => {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             Some("set POSADA_HOME to a place that can be written".to_owned())
         }
         _ => None,

@@ -346,7 +346,12 @@ fn make_folders(machine: &posada_provider_api::MachineName, spec: &MachineSpec) 
                 remedy: "make it, correct `source`, or set `create: true`".to_owned(),
             }));
         }
-        fs_err::create_dir_all(&folder.source).map_err(Error::io("make a synced folder"))?;
+        fs_err::create_dir_all(&folder.source).map_err(|error| {
+            Error::provider(machine)(ProviderError::Host {
+                what: format!("the synced folder cannot be made: {error}"),
+                remedy: "make it by hand, or correct `source`".to_owned(),
+            })
+        })?;
     }
     Ok(())
 }

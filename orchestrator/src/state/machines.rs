@@ -213,11 +213,13 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     }
     fs_err::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io::Error::new(
+        Ok(()) => Ok(()),
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(io::Error::new(
             error.kind(),
             format!("failed to create directory `{}`: {error}", path.display()),
         )),
-        _ => Ok(()),
     }
 }
 
@@ -284,6 +286,17 @@ mod tests {
         machines.remove(&made.dir).unwrap();
         machines.remove(&made.dir).unwrap();
         assert!(machines.list().unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_file_in_a_directorys_place_is_told() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("home");
+        make_private_dir(&path).unwrap();
+        make_private_dir(&path).unwrap();
+        fs_err::write(path.join("file"), "").unwrap();
+        assert!(make_private_dir(&path.join("file")).unwrap_err().to_string().contains("home/file"));
+        assert!(make_private_dir(&path.join("file/below")).is_err());
     }
 
     #[test]

@@ -64,8 +64,12 @@ impl Provider for ContainerProvider {
         &self,
         dir: &MachineDir,
         spec: &MachineSpec,
-        _: &dyn Observer,
+        observer: &dyn Observer,
     ) -> Result<(), ProviderError> {
+        if spec.disk.is_some() {
+            observer
+                .warn("`disk` is not enforced on containers: they write to the file system of POSADA_HOME");
+        }
         let (exe, dir, spec) = (self.exe.clone(), dir.clone(), spec.clone());
         Self::blocking(move || crate::create(&exe, &dir, &spec)).await
     }

@@ -56,9 +56,7 @@ impl Decoder<'_> {
             Ok(target) => target,
             Err(why) => {
                 let message = format!("{}: {why}", entry.label());
-                self.faults
-                    .push(entry.span(), message)
-                    .hint("write `source:target`, such as `./src:/srv/app`");
+                self.faults.push(entry.span(), message).hint("choose a target such as `/srv/app`");
                 return None;
             }
         };
