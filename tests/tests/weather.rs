@@ -59,7 +59,7 @@ fn no_vmfile_is_told_and_one_above_is_found() {
 #[test]
 fn a_box_that_is_none() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["box", "add", "/nowhere.tar", "--name", "mine/none"]).ended_with(4).says("/nowhere.tar");
+    sandbox.run(&["box", "add", "/nowhere.tar", "--name", "mine/none"]).ended_with(7).says("/nowhere.tar");
     let garbage = sandbox.file("garbage", &"not a box ".repeat(1000));
     let garbage = garbage.to_str().unwrap();
     sandbox.run(&["box", "add", garbage, "--name", "mine/garbage"]).ended_with(7).says("garbage");
@@ -241,12 +241,12 @@ fn the_box_is_removed_under_a_machine() {
     system("cp", &["-al", store.to_str().unwrap(), sandbox.home().join("boxes").to_str().unwrap()]);
     sandbox.vmfile(VMFILE);
     sandbox.ok(&["up"]);
-    let refused = sandbox.run(&["box", "remove", "debian/12"]);
+    let refused = sandbox.run(&["box", "remove", "debian/12", "--all"]);
     assert_ne!(refused.code, 0, "a machine stands on it\n{refused}");
     assert!(refused.mentions(&sandbox.machine_id()) || refused.mentions("default"), "{refused}");
     assert_eq!(sandbox.inside("echo alive"), "alive");
     sandbox.ok(&["destroy", "--force"]);
-    sandbox.ok(&["box", "remove", "debian/12", "--force"]);
+    sandbox.ok(&["box", "remove", "debian/12", "--all", "--force"]);
     sandbox.run(&["up"]).ended_with(7).says("debian/12");
 }
 
