@@ -79,7 +79,7 @@ fn a_network_that_the_backend_cannot_give_is_told_before_anything_is_made() {
 #[test]
 fn machines_see_each_other_on_a_private_network() {
     let sandbox = Sandbox::with(
-        "box: debian/12\nprovider: container\nmachines:\n  one:\n    networks:\n      - {type: private, name: backend, ip: 192.168.56.10/24}\n  two:\n    networks:\n      - {type: private, name: backend}\n  apart:\n    networks:\n      - {type: private, name: elsewhere}\n",
+        "box: debian/12\nprovider: container\nmachines:\n  one:\n    networks:\n      - {type: private, name: backend, ip: 192.168.56.10/24}\n  two:\n    networks:\n      - {type: private, name: backend, ip: 192.168.56.11/24}\n  apart:\n    networks:\n      - {type: private, name: elsewhere}\n",
     );
     sandbox.ok(&["up"]);
     let banner = "timeout 5 bash -c 'exec 3<>/dev/tcp/192.168.56.10/22 && head -c 4 <&3'";

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -305,24 +305,34 @@ impl Guest for Container {
     }
 
     async fn dial(&self, protocol: Protocol, port: u16) -> io::Result<OwnedFd> {
-        let fd = self.keeper.socket(protocol).await?;
-        let to = SocketAddr::from((management::GUEST, port));
-        match protocol {
-            Protocol::Tcp => {
-                let socket = std::net::TcpStream::from(fd);
-                socket.set_nonblocking(true)?;
-                let stream = TcpSocket::from_std_stream(socket).connect(to).await?;
-                stream.set_nodelay(true)?;
-                Ok(stream.into_std()?.into())
+        if protocol == Protocol::Tcp && port == SSH_PORT {
+            // The loopback interface stays as long as a socket does. The other one goes with the supervisor, and
+            // the last segments of a machine that is killed with it: nobody would tell a login that it is over.
+            match self.tcp(Ipv4Addr::LOCALHOST, port).await {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                other => return other,
             }
+        }
+        match protocol {
+            Protocol::Tcp => self.tcp(management::GUEST, port).await,
             Protocol::Udp => {
-                let socket = std::net::UdpSocket::from(fd);
+                let socket = std::net::UdpSocket::from(self.keeper.socket(protocol).await?);
                 socket.set_nonblocking(true)?;
                 let socket = UdpSocket::from_std(socket)?;
-                socket.connect(to).await?;
+                socket.connect(SocketAddr::from((management::GUEST, port))).await?;
                 Ok(socket.into_std()?.into())
             }
         }
+    }
+}
+
+impl Container {
+    async fn tcp(&self, address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
+        let socket = std::net::TcpStream::from(self.keeper.socket(Protocol::Tcp).await?);
+        socket.set_nonblocking(true)?;
+        let stream = TcpSocket::from_std_stream(socket).connect(SocketAddr::from((address, port))).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream.into_std()?.into())
     }
 }
 
