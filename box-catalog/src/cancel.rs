@@ -22,17 +22,19 @@ struct Inner {
 #[derive(Debug)]
 struct Watched {
     pidfd: OwnedFd,
-    /// Set where the child leads a process group, all of which is meant.
+    /// Set where the child leads a process group, all of which is killed.
     group: Option<Pid>,
 }
 
 impl Watched {
     fn terminate(&self) {
-        // One that has just ended by itself needs no asking.
-        if pidfd_send_signal(&self.pidfd, Signal::TERM).is_ok()
-            && let Some(group) = self.group
-        {
-            let _ = kill_process_group(group, Signal::TERM);
+        // One that has just ended by itself needs no signal.
+        let Some(group) = self.group else {
+            let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
+            return;
+        };
+        if pidfd_send_signal(&self.pidfd, Signal::KILL).is_ok() {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
@@ -57,7 +59,7 @@ impl Cancel {
         self.insert(child, None)
     }
 
-    /// The same for `child` and all of the process group that it leads.
+    /// Has `child` and all of the process group that it leads killed.
     pub(crate) fn watch_group(&self, child: &Child) -> io::Result<Watch> {
         self.insert(child, Some(Pid::from_child(child)))
     }

@@ -7,9 +7,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::geteuid;
+
 use super::overlay;
 use super::recipe::Recipe;
-use crate::store::{NewBox, Store, StoredBox};
+use crate::store::{NewBox, Scratch, Store, StoredBox};
 use crate::{BoxError, Cancel, Progress, worker};
 
 const TOOL: &str = "mmdebstrap";
@@ -50,7 +52,7 @@ impl Bootstrap<'_> {
         worker::check(store.exe())?;
         progress.phase("starting mmdebstrap", None);
         store.scratch(|scratch| {
-            let overlay = scratch.join("files.tar");
+            let overlay = scratch.path().join("files.tar");
             let failed = |error| BoxError::io("write", overlay.clone(), error);
             let file = File::create(&overlay).map_err(failed)?;
             overlay::write(self.recipe, self.time, file).map_err(failed)?;
@@ -73,23 +75,26 @@ impl Bootstrap<'_> {
         })
     }
 
-    fn start(&self, exe: &Path, scratch: &Path, overlay: &Path) -> Result<Child, BoxError> {
+    fn start(&self, exe: &Path, scratch: &Scratch<'_>, overlay: &Path) -> Result<Child, BoxError> {
         let program = find(TOOL).ok_or(BoxError::ToolMissing { tool: TOOL, package: TOOL })?;
-        let mut command = worker::dying_with_us(exe, scratch, program);
+        let mut command = worker::dying_with_us(exe, scratch.path(), program);
+        // The ids that mmdebstrap works with for an ordinary user cannot reach that user's own directories.
+        let workshop = if geteuid().is_root() {
+            scratch.path().to_owned()
+        } else {
+            scratch.elsewhere(Path::new("/var/tmp"))?
+        };
         self.arguments(&mut command, overlay);
         command.env("SOURCE_DATE_EPOCH", self.time.to_string()).env("LC_ALL", "C.UTF-8");
-        if rustix::process::geteuid().is_root() {
-            // What a crash leaves then lies where the store's next sweep finds it. An ordinary user's directory
-            // cannot be reached by the ids mmdebstrap works with.
-            command.env("TMPDIR", scratch);
-        }
-        // A group of its own: told to end, mmdebstrap first waits for the programs it has started.
+        command.env("TMPDIR", workshop);
+        // A group of its own, to be killed as one: told to end, mmdebstrap waits for what it has started, which may
+        // in turn wait for mmdebstrap to read its output.
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map_err(|error| BoxError::io("run", TOOL, error))
     }
 
     fn arguments(&self, command: &mut Command, overlay: &Path) {
-        let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
+        let mode = if geteuid().is_root() { "root" } else { "unshare" };
         let recipe = self.recipe;
         command
             .arg(format!("--mode={mode}"))

@@ -1,8 +1,10 @@
 //! Directories on their way in and out, and what crashes have left of them.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -11,13 +13,51 @@ use super::Store;
 use super::layout::Locked;
 use crate::{BoxError, worker};
 
+/// Names the file that says where a directory outside of the store is.
+const ELSEWHERE: &str = "elsewhere";
+
+/// A directory to work in. When it is dropped, it waits for all programs that hold it, and is deleted.
+#[derive(Debug)]
+pub(crate) struct Scratch<'a>(Incoming<'a>);
+
+impl Scratch<'_> {
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A directory in `parent` that everybody can pass through, and that goes away with this one.
+    pub fn elsewhere(&self, parent: &Path) -> Result<PathBuf, BoxError> {
+        let name: PathBuf =
+            [OsStr::new("posada-build-"), &fresh_name()].into_iter().collect::<OsString>().into();
+        let path = parent.join(name);
+        let note = self.path().join(ELSEWHERE);
+        let failed = |error| BoxError::io("write", note.clone(), error);
+        // Written down before it is made.
+        let mut file = File::create(&note).map_err(failed)?;
+        file.write_all(path.as_os_str().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        let made = std::fs::create_dir(&path);
+        // Whatever the umask is.
+        made.and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o711)))
+            .map_err(|error| BoxError::io("make", path.clone(), error))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        // Programs that were killed may still be ending; this is granted when the last of them has.
+        let _ = rustix::fs::flock(&self.0.held, FlockOperation::LockExclusive);
+        self.0.store.delete_elsewhere(self.0.path());
+    }
+}
+
 /// A directory that a box is being unpacked in. Dropped unless it was kept.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     store: &'a Store,
     path: PathBuf,
     /// Holds the lock that says somebody is at work here.
-    _held: File,
+    held: File,
     kept: bool,
 }
 
@@ -55,13 +95,16 @@ impl Store {
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
         let held = File::open(&path).map_err(failed)?;
         rustix::fs::flock(&held, FlockOperation::LockShared).map_err(|errno| failed(errno.into()))?;
-        Ok(Incoming { store: self, path, _held: held, kept: false })
+        Ok(Incoming { store: self, path, held, kept: false })
     }
 
     /// Runs `work` with a directory of its own, which goes away afterwards, also after a crash.
-    pub(crate) fn scratch<T>(&self, work: impl FnOnce(&Path) -> Result<T, BoxError>) -> Result<T, BoxError> {
-        let scratch = self.incoming()?;
-        work(scratch.path())
+    pub(crate) fn scratch<T>(
+        &self,
+        work: impl FnOnce(&Scratch<'_>) -> Result<T, BoxError>,
+    ) -> Result<T, BoxError> {
+        let scratch = Scratch(self.incoming()?);
+        work(&scratch)
     }
 
     /// Our own binary.
@@ -82,10 +125,21 @@ impl Store {
         if names.is_empty() { Ok(()) } else { worker::delete(&self.exe, &self.layout.trash(), names) }
     }
 
+    /// Deletes the directory outside of the store that belongs to `directory`, where it has one.
+    fn delete_elsewhere(&self, directory: &Path) {
+        let written = std::fs::read(directory.join(ELSEWHERE)).unwrap_or_default();
+        let outside = PathBuf::from(OsString::from_vec(written));
+        if let (Some(parent), Some(name)) = (outside.parent(), outside.file_name()) {
+            // What cannot be deleted is not the store's any more, and only costs space.
+            let _ = worker::delete(&self.exe, parent, &[name.to_owned()]);
+        }
+    }
+
     /// Removes what crashes have left; what cannot be deleted now is left to the next sweep.
     pub(super) fn sweep(&self) -> Result<(), BoxError> {
         let locked = self.layout.lock()?;
         for path in abandoned(&locked, &self.layout.incoming())? {
+            self.delete_elsewhere(&path);
             self.to_trash(&path)?;
         }
         drop(locked);

@@ -26,6 +26,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 pub use add::NewBox;
+pub(crate) use incoming::Scratch;
 pub use remove::{Removed, Which};
 
 use crate::{BoxError, BoxMetadata, Digest, Version};

@@ -111,13 +111,14 @@ fn run(mut command: impl Iterator<Item = OsString>) -> Result<ExitCode, String> 
     let (Some(exe), Some(program)) = (command.next(), command.next()) else {
         return Err("nothing to run".to_owned());
     };
-    die_with_parent(if geteuid().is_root() { Signal::KILL } else { Signal::TERM })?;
+    die_with_parent(Signal::KILL)?;
     // Open in the program and in all that it starts, so that the directory is not swept before the last of them ends.
     let held = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(text)?;
     rustix::fs::flock(&held, FlockOperation::LockShared).map_err(text)?;
     rustix::process::chdir("/").map_err(text)?;
     if !geteuid().is_root() {
-        // mmdebstrap makes such namespaces by itself for an ordinary user.
+        // mmdebstrap makes such namespaces by itself for an ordinary user. What is in them goes on when it is killed,
+        // but finds nobody to write to in the end.
         return Err(failed(&program, &Command::new(&program).args(command).exec()));
     }
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).map_err(text)?;

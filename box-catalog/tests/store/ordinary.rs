@@ -99,8 +99,9 @@ fn builds() {
         let owners = [uid, first];
         let belongs =
             |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|stat| owners.contains(&stat.uid()));
-        let mine = |name: &String| name.starts_with("mmdebstrap.") && belongs(&Path::new("/tmp").join(name));
-        entries(Path::new("/tmp")).into_iter().filter(mine).count()
+        let mine =
+            |name: &String| name.starts_with("posada-build-") && belongs(&Path::new("/var/tmp").join(name));
+        entries(Path::new("/var/tmp")).into_iter().filter(mine).count()
     };
     // The store by a relative path, as programs of its own work in other directories.
     let build =
