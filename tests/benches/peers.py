@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import textwrap
+import time
 
 BRIDGE = "pbench0"
 GATEWAY = "10.123.0.1"
@@ -149,13 +150,16 @@ class Floor(Peer):
         with open(f"/run/netns/{self.net.name}") as netns:
             system("setns", netns.fileno(), 0)
         system("unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
+        # Opened before: once init has pivoted, this process, in the same mount namespace, sees init's root.
+        told = open(self.work / "init", "w")
         init = os.fork()
         if init == 0:
             try:
                 self._become_init()
             finally:
                 os._exit(70)
-        (self.work / "init").write_text(str(init))
+        told.write(str(init))
+        told.close()
         os.waitpid(init, 0)
         os._exit(0)
 
@@ -195,13 +199,12 @@ class Floor(Peer):
     def destroy(self):
         (self.group / "cgroup.kill").write_text("1")
         self.net.remove()
+        while "populated 1" in (self.group / "cgroup.events").read_text():
+            time.sleep(0.001)
         for sub in sorted(self.group.rglob("*"), reverse=True):
             if sub.is_dir():
                 sub.rmdir()
-        try:
-            self.group.rmdir()
-        except OSError:
-            pass
+        self.group.rmdir()
         shutil.rmtree(self.work)
         self.work.mkdir()
 
