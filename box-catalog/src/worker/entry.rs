@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::process::{Signal, geteuid};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, getpgrp, getppid, kill_process_group, pidfd_open};
 
 use super::protocol::{Event, job};
 use crate::unpack::{self, Limits};
@@ -111,21 +113,43 @@ fn run(mut command: impl Iterator<Item = OsString>) -> Result<ExitCode, String> 
     let (Some(exe), Some(program)) = (command.next(), command.next()) else {
         return Err("nothing to run".to_owned());
     };
-    die_with_parent(Signal::KILL)?;
     // Open in the program and in all that it starts, so that the directory is not swept before the last of them ends.
     let held = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(text)?;
     rustix::fs::flock(&held, FlockOperation::LockShared).map_err(text)?;
     rustix::process::chdir("/").map_err(text)?;
     if !geteuid().is_root() {
-        // mmdebstrap makes such namespaces by itself for an ordinary user. What is in them goes on when it is killed,
-        // but finds nobody to write to in the end.
-        return Err(failed(&program, &Command::new(&program).args(command).exec()));
+        return run_in_group(&program, command);
     }
+    die_with_parent(Signal::KILL)?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).map_err(text)?;
     mount_private()?;
     let become_it = [OsStr::new(super::WORKER), OsStr::new(job::BECOME), &program];
     let status =
         Command::new(exe).args(become_it).args(command).status().map_err(|error| failed(&program, &error))?;
+    exit_code(status)
+}
+
+/// For an ordinary user, for whom mmdebstrap makes namespaces by itself: what is in them would outlive it, waiting for
+/// each other. So the whole process group, which is ours, is killed when the process that started us is gone.
+fn run_in_group(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<ExitCode, String> {
+    let parent = getppid().ok_or("nobody asked for it")?;
+    let parent = pidfd_open(parent, PidfdFlags::empty()).map_err(text)?;
+    let mut child = Command::new(program).args(args).spawn().map_err(|error| failed(program, &error))?;
+    let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(text)?;
+    let mut fds = [PollFd::new(&parent, PollFlags::IN), PollFd::new(&ended, PollFlags::IN)];
+    while fds.iter().all(|fd| fd.revents().is_empty()) {
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(text(errno)),
+        }
+    }
+    if fds[1].revents().is_empty() {
+        kill_process_group(getpgrp(), Signal::KILL).map_err(text)?;
+    }
+    exit_code(child.wait().map_err(|error| failed(program, &error))?)
+}
+
+fn exit_code(status: ExitStatus) -> Result<ExitCode, String> {
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)))
 }
 
