@@ -35,7 +35,11 @@ impl HostSnapshot {
                 .collect(),
             links: links().into_iter().filter(|name| ours(name)).collect(),
             processes: processes(marks),
-            files: temporary_files().into_iter().filter(|path| ours(path)).collect(),
+            // posada's own go to the sandbox's TMPDIR; others may be building boxes in these folders meanwhile.
+            files: temporary_files()
+                .into_iter()
+                .filter(|path| quiet || marks.iter().any(|mark| path.contains(mark)))
+                .collect(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 
 use nix::sys::signal::Signal;
-use posada_tests::{Sandbox, Terminal, host};
+use posada_tests::{Sandbox, Terminal, host, wait};
 
 const VMFILE: &str = "box: debian/12\nprovider: container\n";
 
@@ -29,6 +29,8 @@ fn assert_restored(seen: &str) {
 fn a_console_is_typed_at_and_left() {
     let sandbox = Sandbox::with(VMFILE);
     sandbox.ok(&["up"]);
+    // The login prompt may come after sshd, and swallows what was typed before it.
+    wait::until_true("the login prompt", || sandbox.ok(&["log"]).stdout.contains("default login:"));
     let mut terminal = between_looks(&sandbox, "console");
     terminal.expect(r"Ctrl-\] leaves it");
     terminal.type_raw("\r");
