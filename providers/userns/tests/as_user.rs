@@ -101,8 +101,8 @@ fn kill(pid: u32, signal: nix::sys::signal::Signal) {
 }
 
 fn signals() {
-    let script = r#"$| = 1; $SIG{TERM} = sub { print "got it\n"; $SIG{TERM} = "DEFAULT"; kill TERM => $$ };
-        print "ready\n"; sleep while 1"#;
+    let script = r#"$| = 1; $SIG{TERM} = sub { syswrite STDOUT, "got it\n"; $SIG{TERM} = "DEFAULT"; kill TERM => $$ };
+        syswrite STDOUT, "ready\n"; sleep while 1"#;
     let mut child = as_user(&["perl", "-e", script]).stdout(Stdio::piped()).spawn().unwrap();
     let mut stream = first_line(&mut child);
     kill(child.id(), nix::sys::signal::Signal::SIGTERM);
