@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use posada_box_catalog::{BoxRef, StoredBox};
+use posada_box_catalog::{BoxRef, Digest, StoredBox};
 use posada_provider_api::{MachineSpec, MachineState, Network, ProviderError, ProviderKind};
 
 use super::addresses;
@@ -199,8 +199,11 @@ impl Orchestrator {
                 ),
             );
         }
-        let same = |stored: &StoredBox| stored.digest.to_string() == record.box_digest;
-        self.store.list()?.into_iter().find(same).ok_or_else(|| Error::BoxGone {
+        let stored = match Digest::parse(&record.box_digest) {
+            Some(digest) => self.store.by_digest(&digest)?,
+            None => None,
+        };
+        stored.ok_or_else(|| Error::BoxGone {
             machine: record.name.clone(),
             name: record.box_name.clone(),
             version: record.box_version.clone(),
