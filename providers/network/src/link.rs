@@ -82,14 +82,16 @@ impl<'a> Interface<'a> {
     }
 }
 
-/// Brings the loopback interface up.
+/// Brings the loopback interface up; its route acknowledges at once as well, see [`configure`].
 ///
 /// # Errors
 /// [`LinkError`], where the caller lacks `CAP_NET_ADMIN` in this namespace.
 pub fn up_loopback() -> Result<(), LinkError> {
     let mut netlink = Netlink::open().map_err(LinkError::Netlink)?;
     let index = index_of("lo")?;
-    step("lo", "bring up the state", netlink.set_link(index, None, None, true))
+    step("lo", "bring up the state", netlink.set_link(index, None, None, true))?;
+    let own = Routing::own(index, Ipv4Addr::LOCALHOST);
+    step("lo", "tune the route to its own address", netlink.route(&own))
 }
 
 /// Gives an interface its MAC address, MTU, address and routes, and brings it up.
