@@ -305,15 +305,10 @@ impl Guest for Container {
     }
 
     async fn dial(&self, protocol: Protocol, port: u16) -> io::Result<OwnedFd> {
-        if protocol == Protocol::Tcp && port == SSH_PORT {
+        match protocol {
             // The loopback interface stays as long as a socket does. The other one goes with the supervisor, and
             // the last segments of a machine that is killed with it: nobody would tell a login that it is over.
-            match self.tcp(Ipv4Addr::LOCALHOST, port).await {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                other => return other,
-            }
-        }
-        match protocol {
+            Protocol::Tcp if port == SSH_PORT => self.tcp(Ipv4Addr::LOCALHOST, port).await,
             Protocol::Tcp => self.tcp(management::GUEST, port).await,
             Protocol::Udp => {
                 let socket = std::net::UdpSocket::from(self.keeper.socket(protocol).await?);
