@@ -13,6 +13,8 @@ export POSADA_BIN="${POSADA_BIN:-$PWD/target/debug/posada}"
 cargo build --locked --package posada
 cargo test --locked --workspace --doc --quiet
 if [ "$(id -u)" -eq 0 ]; then
+    # The ordinary user that several suites run as, made before they run side by side.
+    id -u posada-test >/dev/null 2>&1 || useradd --create-home --shell /bin/bash posada-test
     exec cargo nextest run --locked --workspace "${colour[@]}" "$@" </dev/null
 fi
 
