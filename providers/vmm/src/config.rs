@@ -1,0 +1,119 @@
+//! What a machine is to be: plain values and open descriptors. Nothing here reads a file or knows a default of
+//! Posada's.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// One machine, completely described.
+#[derive(Debug)]
+pub struct VmConfig {
+    /// Name, for thread names and messages.
+    pub name: String,
+    /// Virtual CPUs, 1 to 32.
+    pub cpus: u8,
+    /// Memory, bytes; a multiple of 2 MiB, at least 64 MiB.
+    pub memory: u64,
+    /// What is started.
+    pub boot: Boot,
+    /// Disks in the order the guest sees them; the first is `/dev/vda`.
+    pub disks: Vec<Disk>,
+    /// Network interfaces in the order the guest sees them.
+    pub nics: Vec<Nic>,
+    /// Host folders by virtiofs.
+    pub folders: Vec<Folder>,
+    /// A socket between host and guest without a network.
+    pub vsock: Option<Vsock>,
+    /// Whether the guest gives free memory back.
+    pub balloon: bool,
+    /// Where the first serial line ends: what the guest prints is written to it, what is read from it is typed.
+    /// A stream socket; must not block.
+    pub serial: OwnedFd,
+    /// Where the virtio console ends, of the same kind; `None` for none.
+    pub console: Option<OwnedFd>,
+}
+
+/// What is started. Files are read once, at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// A bzImage or an ELF kernel.
+    pub kernel: PathBuf,
+    /// Its initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Its command line.
+    pub cmdline: String,
+}
+
+/// Which format an image has. Told, never guessed: a guest can write whatever header it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The disk, byte for byte.
+    Raw,
+    /// QEMU's copy-on-write format, version 2 or 3, with its chain of backing files.
+    Qcow2,
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Its image.
+    pub path: PathBuf,
+    /// The image's format.
+    pub format: DiskFormat,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// Serial number, at most 20 bytes of ASCII.
+    pub serial: String,
+}
+
+/// A network interface.
+#[derive(Debug)]
+pub struct Nic {
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Largest IP packet, bytes; told to the guest.
+    pub mtu: u16,
+    /// What it is plugged into.
+    pub backend: NicBackend,
+}
+
+/// What a network interface is plugged into.
+#[derive(Debug)]
+pub enum NicBackend {
+    /// A tap with `IFF_NO_PI | IFF_VNET_HDR`, opened and set up; must not block.
+    Tap(OwnedFd),
+    /// A `SOCK_SEQPACKET` or `SOCK_DGRAM` Unix socket of which each message is an Ethernet frame without checksum
+    /// offload; must not block.
+    Frames(OwnedFd),
+}
+
+/// A folder of the host, by virtiofs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// Its tag, by which the guest mounts it; at most 36 bytes.
+    pub tag: String,
+    /// The folder.
+    pub path: PathBuf,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// Whose files are whose.
+    pub owners: Owners,
+}
+
+/// How owners are translated between a folder of the host and the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owners {
+    /// User and group of the host whose files belong to the guest's login user.
+    pub host: (u32, u32),
+    /// User and group of the guest's login user.
+    pub guest: (u32, u32),
+}
+
+/// A socket between host and guest (virtio 1.2, section 5.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vsock {
+    /// The guest's context id, at least 3.
+    pub cid: u64,
+    /// The Unix socket the monitor listens on for connections into the guest (`CONNECT PORT`), and the stem of those
+    /// (`_PORT`) it connects to for the guest.
+    pub path: PathBuf,
+}

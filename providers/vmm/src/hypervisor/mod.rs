@@ -1,0 +1,1 @@
+//! KVM: the machine's memory, vCPUs and interrupt lines in the kernel.

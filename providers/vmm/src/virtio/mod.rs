@@ -1,0 +1,10 @@
+//! Virtio devices (virtio 1.2), each in a folder of its own, apart from the transport that shows them to the guest.
+//!
+//! A device is told by its driver's wishes through [`VirtioDevice`] and works in a thread of its own from
+//! [`activate`](VirtioDevice::activate) until [`reset`](VirtioDevice::reset). It sees neither registers nor PCI.
+
+pub mod device;
+pub mod queue;
+
+pub use device::{Activation, Interrupt, VirtioDevice};
+pub use queue::{ActiveQueue, QueueError};
