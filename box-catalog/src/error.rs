@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use posada_provider_api::{Fault, FaultKind};
 use posada_userns::IdMapError;
 
-use crate::{Refusal, Version, VersionReq};
+use crate::{Form, Refusal, Version, VersionReq};
 
 /// What can go wrong with boxes.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,16 @@ pub enum BoxError {
         wanted: VersionReq,
         /// What there is, newest first.
         have: Vec<Version>,
+    },
+    /// The name is there, but not in the form that is needed.
+    #[error("the box `{name}` holds no {needed}")]
+    MissingForm {
+        /// The box.
+        name: String,
+        /// What a machine was to be made from.
+        needed: Form,
+        /// Whether `box build` can make it.
+        buildable: bool,
     },
     /// The name is there, but not this version.
     #[error("version {version} of `{name}` is not in the store")]
@@ -182,6 +192,7 @@ impl Fault for BoxError {
             | Self::Cancelled => FaultKind::User,
             Self::Recipe { .. } => FaultKind::Config,
             Self::Missing { .. }
+            | Self::MissingForm { .. }
             | Self::MissingVersion { .. }
             | Self::NoVersion { .. }
             | Self::FileNotAdded(_)
@@ -204,6 +215,19 @@ impl Fault for BoxError {
             }
             Self::Missing { name, .. } => {
                 format!("add it with `posada box add FILE --name {name}`; `posada box list` shows what there is")
+            }
+            Self::MissingForm { name, needed: Form::Disk, buildable: true } => {
+                format!("build it with `posada box build {name} --disk`, or use `provider: container`")
+            }
+            Self::MissingForm { name, needed: Form::Rootfs, buildable: true } => {
+                format!("build it with `posada box build {name}`, or use `provider: kvm`")
+            }
+            Self::MissingForm { needed, name, .. } => {
+                let (provider, file) = match needed {
+                    Form::Disk => ("container", "a disk image"),
+                    Form::Rootfs => ("kvm", "an archive of a root file system"),
+                };
+                format!("use `provider: {provider}`, or add {file} beside it with `posada box add FILE --name {name}`")
             }
             Self::MissingVersion { have, .. } | Self::NoVersion { have, .. } => format!("there is {}", list(have)),
             Self::Ambiguous { have, .. } => {

@@ -20,6 +20,6 @@ pub use error::BoxError;
 pub use metadata::{BoxMetadata, Form, Os, host_architecture};
 pub use progress::{Progress, Quiet};
 pub use reference::{BoxRef, InvalidRef, Version, VersionReq};
-pub use store::{NewBox, Removed, Store, StoredBox, Which};
+pub use store::{NewBox, Removed, Store, StoredBox, StoredDisk, Which};
 pub use unpack::Refusal;
 pub use worker::{WORKER, worker_entry};

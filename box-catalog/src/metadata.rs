@@ -1,6 +1,7 @@
 //! What is known of a box.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,17 @@ pub struct BoxMetadata {
 pub enum Form {
     /// A root file system, for containers.
     Rootfs,
+    /// A disk image, for virtual machines.
+    Disk,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Rootfs => "root file system",
+            Self::Disk => "disk image",
+        })
+    }
 }
 
 /// An operating system, as os-release(5) tells it.

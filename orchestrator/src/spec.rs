@@ -1,7 +1,7 @@
 //! From what a Vmfile says and what a box holds to what a provider is asked for.
 
-use posada_box_catalog::StoredBox;
-use posada_provider_api::{GuestAccess, Layer, MachineSpec};
+use posada_box_catalog::{BoxError, Form, StoredBox};
+use posada_provider_api::{GuestAccess, MachineSpec, ProviderKind};
 use posada_provisioners::MachineKeys;
 
 use crate::state::Entry;
@@ -13,8 +13,8 @@ pub(crate) fn build(
     config: &MachineConfig,
     stored: &StoredBox,
     keys: &MachineKeys,
-) -> MachineSpec {
-    MachineSpec {
+) -> Result<MachineSpec, BoxError> {
+    Ok(MachineSpec {
         id: entry.record.id.clone(),
         name: config.name.clone(),
         hostname: config.hostname.clone(),
@@ -22,7 +22,7 @@ pub(crate) fn build(
         memory: config.memory,
         disk: config.disk,
         pids: None,
-        layers: vec![Layer::Tree { path: stored.tree() }],
+        layers: vec![stored.layer(form(entry.record.provider))?],
         access: GuestAccess {
             user: config.ssh.username.clone().unwrap_or_else(|| stored.metadata.user.clone()),
             authorized_key: keys.login.public_line.clone(),
@@ -33,6 +33,14 @@ pub(crate) fn build(
         networks: config.networks.clone(),
         env: config.env.clone(),
         graceful_timeout: config.graceful_timeout,
+    })
+}
+
+/// What the machines of this backend are made from.
+pub(crate) fn form(kind: ProviderKind) -> Form {
+    match kind {
+        ProviderKind::Container => Form::Rootfs,
+        ProviderKind::Kvm => Form::Disk,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use posada_box_catalog::{BoxRef, Store};
+use posada_box_catalog::{BoxRef, Form, Store};
 use posada_container::ContainerProvider;
 use posada_provider_api::{GuestAccess, Layer, MachineDir, MachineId, MachineName, MachineSpec, Provider};
 use posada_tests::conformance::{ALL, Bench};
@@ -20,10 +20,16 @@ impl Containers {
     fn new() -> Self {
         place::needs_root();
         let store = Store::open(boxes::store(&Caller::Root), place::binary()).expect("the store");
-        let debian = store.resolve(&BoxRef::parse(boxes::DEBIAN).expect("a name"), None).expect("the box");
+        let debian = store
+            .resolve(&BoxRef::parse(boxes::DEBIAN).expect("a name"), None, Form::Rootfs)
+            .expect("the box");
         let temp =
             tempfile::Builder::new().prefix("conformance-").tempdir_in("/var/tmp").expect("a directory");
-        Self { provider: ContainerProvider::new(place::binary()), tree: debian.tree(), temp }
+        Self {
+            provider: ContainerProvider::new(place::binary()),
+            tree: debian.rootfs().expect("a root file system"),
+            temp,
+        }
     }
 }
 

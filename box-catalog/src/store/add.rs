@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::fingerprint::Fingerprint;
 use super::record::{self, Name, Record, sync_directory};
 use super::{Store, StoredBox};
-use crate::{BoxError, BoxRef, Cancel, Progress, Refusal, Version, VersionReq, worker};
+use crate::{BoxError, BoxRef, Cancel, Form, Progress, Refusal, Version, VersionReq, worker};
 
 /// What a box is to be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Store {
         self.ingest(&what, file.into(), new, Some(fingerprint), progress, cancel, || Ok(()))
     }
 
-    /// The box that `wanted` names, which for a file means that it is added first where that has not been done.
+    /// The box that `wanted` names and that holds `form`, which for a file means that it is added first where that has not been done.
     ///
     /// # Errors
     /// Those of [`Store::resolve`] and [`Store::add`].
@@ -64,10 +64,11 @@ impl Store {
         &self,
         wanted: &BoxRef,
         requirement: Option<&VersionReq>,
+        form: Form,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
-        match (self.resolve(wanted, requirement), wanted) {
+        match (self.resolve(wanted, requirement, form), wanted) {
             (Err(BoxError::FileNotAdded(_)), BoxRef::File(path)) => {
                 let fingerprint = Fingerprint::of(path)?;
                 let new = NewBox {
@@ -76,7 +77,8 @@ impl Store {
                     user: None,
                     replace: true,
                 };
-                self.add(path, &new, progress, cancel)
+                let added = self.add(path, &new, progress, cancel)?;
+                added.layer(form).map(|_| added)
             }
             (resolved, _) => resolved,
         }
@@ -144,8 +146,7 @@ impl Store {
         record.write(incoming.path())?;
         let locked = self.layout.lock()?;
         let taken = self.records()?.into_iter().find(|other| {
-            other.digest != record.digest
-                && other.names.iter().any(|there| there.is(&name.name, &name.version))
+            record.rivals(other) && other.names.iter().any(|there| there.is(&name.name, &name.version))
         });
         if taken.is_some() && !replace {
             return Err(BoxError::VersionTaken { name: name.name, version: name.version });
@@ -165,7 +166,7 @@ impl Store {
             }
         };
         if taken.is_some() {
-            self.take_name(&locked, &name, &stored.digest)?;
+            self.take_name(&locked, &name, &stored)?;
         }
         Ok(stored.under(&name, &self.layout))
     }

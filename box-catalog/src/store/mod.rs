@@ -1,10 +1,12 @@
-//! The store: each box once, by the SHA-256 of the archive it came in.
+//! The store: each box once, by the SHA-256 of the file it came in.
 //!
 //! ```text
 //! lock                   held (flock) while names or directories change; never for long
 //! trees/<digest>/        one box: appears and goes as a whole, by rename
 //!     box.json           its names, versions and what is known of it
 //!     rootfs/            its root file system, never changed again
+//!     disk.raw|.qcow2    its disk image, never changed again; a box holds either or both
+//!     boot/              kernel and initrd out of the disk, as its own boot loader would choose them
 //! incoming/<id>/         a box being unpacked; locked (flock, shared) by those who do it
 //! trash/<id>/            what is being deleted
 //! ```
@@ -20,18 +22,21 @@ mod record;
 mod remove;
 mod resolve;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use posada_provider_api::{BootSource, DiskFormat, Layer, Seeding};
 use serde::Serialize;
 
 pub use add::NewBox;
 pub(crate) use incoming::Scratch;
 pub use remove::{Removed, Which};
 
-use crate::{BoxError, BoxMetadata, Digest, Version};
+use crate::unpack::TREE;
+use crate::{BoxError, BoxMetadata, Digest, Form, Version};
 use layout::Layout;
-use record::Record;
+use record::{DiskRecord, Record};
 
 /// The store of one user.
 #[derive(Debug, Clone)]
@@ -48,7 +53,7 @@ pub struct StoredBox {
     pub name: String,
     /// Its version.
     pub version: Version,
-    /// SHA-256 of the archive it came in.
+    /// SHA-256 of the file it came in.
     pub digest: Digest,
     /// What is known of it.
     pub metadata: BoxMetadata,
@@ -58,16 +63,71 @@ pub struct StoredBox {
     #[serde(serialize_with = "as_seconds")]
     pub added: SystemTime,
     #[serde(skip)]
-    tree: PathBuf,
+    home: PathBuf,
+    #[serde(skip)]
+    disk: Option<DiskRecord>,
 }
 
 impl StoredBox {
-    /// The unpacked root file system. It must not be written to. Its owners are plain ids where the store is
-    /// root's, else the subordinate ids of the store's user.
+    /// The unpacked root file system, where the box holds one. It must not be written to. Its owners are plain ids
+    /// where the store is root's, else the subordinate ids of the store's user.
     #[must_use]
-    pub fn tree(&self) -> PathBuf {
-        self.tree.clone()
+    pub fn rootfs(&self) -> Option<PathBuf> {
+        self.metadata.provides.contains(&Form::Rootfs).then(|| self.home.join(TREE))
     }
+
+    /// The disk image, where the box holds one.
+    #[must_use]
+    pub fn disk(&self) -> Option<StoredDisk> {
+        let disk = self.disk.as_ref()?;
+        Some(StoredDisk {
+            path: self.home.join(layout::disk(disk.format)),
+            format: disk.format,
+            size: disk.size,
+            seeding: disk.seeding,
+        })
+    }
+
+    /// What the disk's own boot loader would start, where the box holds a disk and a kernel was found on it.
+    #[must_use]
+    pub fn boot(&self) -> Option<BootSource> {
+        let boot = self.disk.as_ref()?.boot.as_ref()?;
+        Some(BootSource {
+            kernel: self.home.join(layout::KERNEL),
+            initrd: boot.initrd.then(|| self.home.join(layout::INITRD)),
+            cmdline: boot.cmdline.clone(),
+        })
+    }
+
+    /// The form `needed`, as the lowest layer of a machine.
+    ///
+    /// # Errors
+    /// [`BoxError::MissingForm`].
+    pub fn layer(&self, needed: Form) -> Result<Layer, BoxError> {
+        let layer = match needed {
+            Form::Rootfs => self.rootfs().map(|path| Layer::Tree { path }),
+            Form::Disk => self.disk().map(|disk| Layer::Disk {
+                path: disk.path,
+                format: disk.format,
+                boot: self.boot(),
+                seeding: disk.seeding,
+            }),
+        };
+        layer.ok_or_else(|| resolve::missing_form(&self.name, needed))
+    }
+}
+
+/// The disk image of a box. It is never written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDisk {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// How it is laid out.
+    pub format: DiskFormat,
+    /// How large the disk is for a machine, bytes.
+    pub size: u64,
+    /// How its system takes up who it is to be.
+    pub seeding: Seeding,
 }
 
 impl Store {
@@ -94,7 +154,14 @@ impl Store {
             a.name.cmp(&b.name).then_with(|| b.version.cmp(&a.version)).then_with(|| b.added.cmp(&a.added))
         });
         // A crash in the middle of a replacement leaves two of one version; the newer one counts.
-        boxes.dedup_by(|later, earlier| later.name == earlier.name && later.version == earlier.version);
+        let mut seen = BTreeSet::new();
+        boxes.retain(|stored| {
+            let key = |form: &Form| (stored.name.clone(), stored.version.to_string(), *form);
+            let forms: Vec<_> = stored.metadata.provides.iter().map(key).collect();
+            let fresh = forms.iter().any(|form| !seen.contains(form));
+            seen.extend(forms);
+            fresh
+        });
         Ok(boxes)
     }
 

@@ -4,12 +4,13 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use posada_provider_api::{DiskFormat, Seeding};
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::layout::{Layout, Locked, RECORD};
 use super::{Store, StoredBox};
-use crate::unpack::{TREE, Unpacked};
+use crate::unpack::Unpacked;
 use crate::{BoxError, BoxMetadata, Digest, Version};
 
 const FORMAT: u32 = 1;
@@ -22,8 +23,36 @@ pub struct Record {
     archive_size: u64,
     size: u64,
     pub metadata: BoxMetadata,
+    /// The disk image it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskRecord>,
     /// Its names, also those that were given to other content since.
     pub names: Vec<Name>,
+}
+
+/// A box's disk image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    pub format: DiskFormat,
+    /// How large the disk is for a machine, bytes.
+    pub size: u64,
+    pub seeding: Seeding,
+    /// What was taken out of it to boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootRecord>,
+}
+
+/// What was taken out of a disk to boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootRecord {
+    /// Whether there is an initial RAM file system.
+    pub initrd: bool,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// The kernel's version: `6.1.0-40-cloud-amd64`.
+    pub version: String,
+    /// What chose it.
+    pub chosen_by: String,
 }
 
 /// One name of a box.
@@ -55,6 +84,7 @@ impl Record {
             archive_size: unpacked.archive_size,
             size: unpacked.size,
             metadata: unpacked.metadata,
+            disk: None,
             names: vec![name],
         }
     }
@@ -62,6 +92,12 @@ impl Record {
     /// The box under each of the names it still has.
     pub fn boxes<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = StoredBox> + 'a {
         self.names.iter().filter(|name| !name.replaced).map(|name| self.under(name, layout))
+    }
+
+    /// Whether it and `other` are different content that one name cannot stand for: a name may mean a root file
+    /// system and a disk at once, but not two of one form.
+    pub fn rivals(&self, other: &Self) -> bool {
+        self.digest != other.digest && !self.metadata.provides.is_disjoint(&other.metadata.provides)
     }
 
     /// Whether it has a name left.
@@ -78,7 +114,8 @@ impl Record {
             metadata: self.metadata.clone(),
             size: self.size,
             added: SystemTime::UNIX_EPOCH + Duration::from_secs(name.added),
-            tree: layout.home(&self.digest).join(TREE),
+            home: layout.home(&self.digest),
+            disk: self.disk.clone(),
         }
     }
 
@@ -138,8 +175,8 @@ impl Store {
     }
 
     /// Takes a name from every other box.
-    pub(super) fn take_name(&self, _: &Locked, name: &Name, keeper: &Digest) -> Result<(), BoxError> {
-        for mut record in self.records()?.into_iter().filter(|record| record.digest != *keeper) {
+    pub(super) fn take_name(&self, _: &Locked, name: &Name, keeper: &Record) -> Result<(), BoxError> {
+        for mut record in self.records()?.into_iter().filter(|record| keeper.rivals(record)) {
             let mut same =
                 record.names.iter_mut().filter(|other| other.is(&name.name, &name.version)).peekable();
             if same.peek().is_some() {

@@ -1,5 +1,6 @@
 //! How a box leaves the store.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use serde::Serialize;
@@ -28,6 +29,12 @@ pub struct Removed {
     pub boxes: Vec<StoredBox>,
     /// Bytes of files that were deleted.
     pub freed: u64,
+}
+
+/// Whether no form is there twice.
+fn one_of_each_form(boxes: &[StoredBox]) -> bool {
+    let mut seen = BTreeSet::new();
+    boxes.iter().flat_map(|stored| &stored.metadata.provides).all(|form| seen.insert(*form))
 }
 
 impl Store {
@@ -97,19 +104,25 @@ impl Store {
         }
         match which {
             Which::All => Ok(named),
-            Which::Only if named.len() == 1 => Ok(named),
+            // A root file system and a disk may share the name; they are one box to whoever asks.
+            Which::Only if one_of_each_form(&named) => Ok(named),
             Which::Only => {
                 let have = named.into_iter().map(|stored| stored.version).collect();
                 Err(BoxError::Ambiguous { name: name.to_owned(), have })
             }
-            Which::Version(version) => match named.iter().find(|stored| stored.version == *version) {
-                Some(stored) => Ok(vec![stored.clone()]),
-                None => Err(BoxError::NoVersion {
-                    name: name.to_owned(),
-                    version: version.clone(),
-                    have: named.into_iter().map(|stored| stored.version).collect(),
-                }),
-            },
+            Which::Version(version) => {
+                let (wanted, others): (Vec<_>, Vec<_>) =
+                    named.into_iter().partition(|stored| stored.version == *version);
+                if wanted.is_empty() {
+                    let have = others.into_iter().map(|stored| stored.version).collect();
+                    return Err(BoxError::NoVersion {
+                        name: name.to_owned(),
+                        version: version.clone(),
+                        have,
+                    });
+                }
+                Ok(wanted)
+            }
         }
     }
 

@@ -3,20 +3,25 @@
 use super::fingerprint::Fingerprint;
 use super::{Store, StoredBox};
 use crate::build::Recipe;
-use crate::{BoxError, BoxRef, VersionReq};
+use crate::{BoxError, BoxRef, Form, VersionReq};
 
 /// How like two names must be to be taken for each other; 1 is equal.
 const NEAR: f64 = 0.7;
 
 impl Store {
-    /// The newest version of a box that fulfils `requirement`.
+    /// The newest version of a box that fulfils `requirement`, among those that hold `form`.
     ///
     /// # Errors
-    /// [`BoxError::Missing`], [`BoxError::MissingVersion`], [`BoxError::FileNotAdded`], [`BoxError::Damaged`],
+    /// [`BoxError::Missing`], [`BoxError::MissingForm`], [`BoxError::MissingVersion`], [`BoxError::FileNotAdded`], [`BoxError::Damaged`],
     /// [`BoxError::Io`].
-    pub fn resolve(&self, wanted: &BoxRef, requirement: Option<&VersionReq>) -> Result<StoredBox, BoxError> {
+    pub fn resolve(
+        &self,
+        wanted: &BoxRef,
+        requirement: Option<&VersionReq>,
+        form: Form,
+    ) -> Result<StoredBox, BoxError> {
         match wanted {
-            BoxRef::Named(name) => self.named(name, requirement),
+            BoxRef::Named(name) => self.named(name, requirement, form),
             BoxRef::File(path) => {
                 let fingerprint = Fingerprint::of(path)?;
                 self.records()?
@@ -26,15 +31,20 @@ impl Store {
                     .max_by_key(|(_, name)| name.added)
                     .map(|(record, name)| record.under(name, &self.layout))
                     .ok_or_else(|| BoxError::FileNotAdded(path.clone()))
+                    .and_then(|stored| stored.layer(form).map(|_| stored))
             }
         }
     }
 
-    fn named(&self, name: &str, requirement: Option<&VersionReq>) -> Result<StoredBox, BoxError> {
+    fn named(&self, name: &str, requirement: Option<&VersionReq>, form: Form) -> Result<StoredBox, BoxError> {
         let all = self.list()?;
         let mut versions = all.iter().filter(|stored| stored.name == name).peekable();
         if versions.peek().is_none() {
             return Err(missing(name, &all));
+        }
+        let mut versions = versions.filter(|stored| stored.metadata.provides.contains(&form)).peekable();
+        if versions.peek().is_none() {
+            return Err(missing_form(name, form));
         }
         let fulfils = |stored: &&StoredBox| requirement.is_none_or(|wanted| wanted.matches(&stored.version));
         match (versions.clone().find(fulfils), requirement) {
@@ -49,9 +59,18 @@ impl Store {
     }
 }
 
+/// The error that says that a box is there without what is needed.
+pub(super) fn missing_form(name: &str, needed: Form) -> BoxError {
+    BoxError::MissingForm { name: name.to_owned(), needed, buildable: is_recipe(name) }
+}
+
+fn is_recipe(name: &str) -> bool {
+    Recipe::names().any(|recipe| recipe == name)
+}
+
 /// The error that says that there is no box `name`, and what is like it.
 pub(super) fn missing(name: &str, all: &[StoredBox]) -> BoxError {
-    let buildable = Recipe::names().any(|recipe| recipe == name);
+    let buildable = is_recipe(name);
     let stored = all.iter().map(|stored| stored.name.as_str());
     let known = stored.chain(Recipe::names().map(|recipe: &str| recipe));
     let mut near: Vec<(f64, &str)> = known

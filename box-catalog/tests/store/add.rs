@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use libtest_mimic::Trial;
-use posada_box_catalog::{BoxError, BoxRef, Cancel, Digest, NewBox, Quiet, Store, VersionReq, Which};
+use posada_box_catalog::{BoxError, BoxRef, Cancel, Digest, Form, NewBox, Quiet, Store, VersionReq, Which};
 use posada_provider_api::Fault;
 use sha2::Digest as _;
 
@@ -36,11 +36,14 @@ fn found() {
     for version in ["1.0", "1.10", "1.9", "2.0.rc1"] {
         let archive = world.archive(&format!("{version}.tar"), version, &[]);
         let stored = world.add(&archive, "team/web", version).unwrap();
-        assert_eq!(std::fs::read_to_string(stored.tree().join("etc/text")).unwrap(), version);
+        assert_eq!(std::fs::read_to_string(stored.rootfs().unwrap().join("etc/text")).unwrap(), version);
     }
     let newest = |requirement: Option<&str>| {
         let requirement = requirement.map(|text| VersionReq::parse(text).unwrap());
-        world.store.resolve(&named("team/web"), requirement.as_ref()).map(|stored| stored.version.to_string())
+        world
+            .store
+            .resolve(&named("team/web"), requirement.as_ref(), Form::Rootfs)
+            .map(|stored| stored.version.to_string())
     };
     assert_eq!(newest(None).unwrap(), "2.0.rc1");
     assert_eq!(newest(Some("~> 1.0")).unwrap(), "1.10");
@@ -49,7 +52,7 @@ fn found() {
     assert_eq!(error.to_string(), "no version of `team/web` in the store is `> 3`");
     assert_eq!(error.hint().unwrap(), "there is `2.0.rc1`, `1.10`, `1.9`, `1.0`");
 
-    let stored = world.store.resolve(&named("team/web"), None).unwrap();
+    let stored = world.store.resolve(&named("team/web"), None, Form::Rootfs).unwrap();
     assert_eq!(stored.metadata.user, "dev");
     assert_eq!(stored.metadata.os.name, "Debian 12");
     assert_eq!(stored.metadata.architecture.as_deref(), Some(posada_box_catalog::host_architecture()));
@@ -62,7 +65,7 @@ fn missing() {
     let world = World::new();
     world.add(&world.archive("a.tar", "a", &[]), "team/webserver", "1").unwrap();
     let hint = |name: &str| {
-        let error = world.store.resolve(&named(name), None).unwrap_err();
+        let error = world.store.resolve(&named(name), None, Form::Rootfs).unwrap_err();
         assert_eq!(error.to_string(), format!("the box `{name}` is not in the store"));
         error.hint().unwrap()
     };
@@ -80,13 +83,16 @@ fn once() {
     assert_eq!(first.digest, Digest::from_bytes(expected));
     let second = world.add(&archive, "two", "7").unwrap();
     let third = world.add(&archive, "one", "1").unwrap();
-    assert_eq!((second.tree(), third.tree()), (first.tree(), first.tree()));
+    assert_eq!(
+        (second.rootfs().unwrap(), third.rootfs().unwrap()),
+        (first.rootfs().unwrap(), first.rootfs().unwrap())
+    );
     assert_eq!(world.store.list().unwrap().len(), 2);
 
     assert_eq!(world.store.remove("one", &Which::Only, false, &nobody).unwrap().freed, 0);
-    assert!(first.tree().exists(), "it has another name");
+    assert!(first.rootfs().unwrap().exists(), "it has another name");
     assert!(world.store.remove("two", &Which::Only, false, &nobody).unwrap().freed > 0);
-    assert!(!first.tree().exists());
+    assert!(!first.rootfs().unwrap().exists());
     world.assert_clean();
 }
 
@@ -100,15 +106,15 @@ fn replaced() {
     let new = NewBox { replace: true, ..new_box("web", "1") };
     let new = world.store.add(&b, &new, &Quiet, &Cancel::default()).unwrap();
     assert_eq!(world.store.list().unwrap(), std::slice::from_ref(&new));
-    assert!(old.tree().exists(), "machines may be made from it");
-    assert_eq!(world.store.by_digest(&old.digest).unwrap().unwrap().tree(), old.tree());
+    assert!(old.rootfs().unwrap().exists(), "machines may be made from it");
+    assert_eq!(world.store.by_digest(&old.digest).unwrap().unwrap().rootfs().unwrap(), old.rootfs().unwrap());
     world
         .store
         .prune(&|digest| if *digest == old.digest { vec!["web-1".to_owned()] } else { Vec::new() })
         .unwrap();
-    assert!(old.tree().exists());
+    assert!(old.rootfs().unwrap().exists());
     world.store.prune(&nobody).unwrap();
-    assert!(!old.tree().exists() && new.tree().exists());
+    assert!(!old.rootfs().unwrap().exists() && new.rootfs().unwrap().exists());
     assert_eq!(world.store.by_digest(&old.digest).unwrap(), None);
     let back = NewBox { replace: true, ..new_box("web", "1") };
     let back = world.store.add(&a, &back, &Quiet, &Cancel::default()).unwrap();
@@ -134,7 +140,7 @@ fn removed() {
     let gone = world.store.remove("web", &Which::All, true, &users).unwrap();
     assert_eq!(gone.boxes.len(), 2);
     assert_eq!(world.store.list().unwrap(), []);
-    assert!(!used.tree().exists());
+    assert!(!used.rootfs().unwrap().exists());
     world.assert_clean();
 }
 
@@ -142,16 +148,16 @@ fn files() {
     let world = World::new();
     let archive = world.archive("my box.tar", "a", &[]);
     let wanted = BoxRef::File(archive.clone());
-    let error = world.store.resolve(&wanted, None).unwrap_err();
+    let error = world.store.resolve(&wanted, None, Form::Rootfs).unwrap_err();
     assert!(matches!(error, BoxError::FileNotAdded(_)), "{error}");
-    let obtain = || world.store.obtain(&wanted, None, &Quiet, &Cancel::default()).unwrap();
+    let obtain = || world.store.obtain(&wanted, None, Form::Rootfs, &Quiet, &Cancel::default()).unwrap();
     let first = obtain();
-    assert_eq!(world.store.resolve(&wanted, None).unwrap(), first);
+    assert_eq!(world.store.resolve(&wanted, None, Form::Rootfs).unwrap(), first);
     assert_eq!(obtain(), first);
 
     world.archive("my box.tar", "b", &[]);
     assert!(
-        matches!(world.store.resolve(&wanted, None), Err(BoxError::FileNotAdded(_))),
+        matches!(world.store.resolve(&wanted, None, Form::Rootfs), Err(BoxError::FileNotAdded(_))),
         "the file is another one"
     );
     let second = obtain();
@@ -160,12 +166,12 @@ fn files() {
     std::fs::create_dir(world.path("other")).unwrap();
     std::fs::copy(&archive, world.path("other/my box.tar")).unwrap();
     let other = BoxRef::File(world.path("other/my box.tar"));
-    let third = world.store.obtain(&other, None, &Quiet, &Cancel::default()).unwrap();
-    assert_eq!(third.tree(), second.tree());
+    let third = world.store.obtain(&other, None, Form::Rootfs, &Quiet, &Cancel::default()).unwrap();
+    assert_eq!(third.rootfs().unwrap(), second.rootfs().unwrap());
     let digests: HashSet<_> = world.store.list().unwrap().into_iter().map(|stored| stored.digest).collect();
     assert_eq!(digests, HashSet::from([second.digest]));
     let gone = BoxRef::File(world.path("nothing.tar"));
-    assert!(matches!(world.store.resolve(&gone, None), Err(BoxError::FileMissing(_))));
+    assert!(matches!(world.store.resolve(&gone, None, Form::Rootfs), Err(BoxError::FileMissing(_))));
 }
 
 fn login_user() {

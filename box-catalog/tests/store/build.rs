@@ -48,9 +48,9 @@ fn small() {
     let Built::New(first) = first else { panic!("{first:?}") };
     assert_eq!(first.version.as_str(), "20231114.221320");
     assert_eq!((first.metadata.user.as_str(), first.metadata.recipe), ("root", Some(recipe.digest())));
-    assert_eq!(std::fs::read_to_string(first.tree().join("etc/hello")).unwrap(), "hello\n");
-    assert_eq!(mode(&first.tree().join("etc/hello")), 0o640);
-    assert_eq!(std::fs::read_to_string(first.tree().join("etc/answer")).unwrap(), "42\n");
+    assert_eq!(std::fs::read_to_string(first.rootfs().unwrap().join("etc/hello")).unwrap(), "hello\n");
+    assert_eq!(mode(&first.rootfs().unwrap().join("etc/hello")), 0o640);
+    assert_eq!(std::fs::read_to_string(first.rootfs().unwrap().join("etc/answer")).unwrap(), "42\n");
     assert_eq!(run(&options(None)), Built::Already(first.clone()), "the recipe is the same");
     assert_eq!(run(&options(Some(1_700_000_000))), Built::Already(first.clone()));
 

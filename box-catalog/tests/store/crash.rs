@@ -59,13 +59,13 @@ fn killed() {
         }
         child.wait().unwrap();
         for stored in world.store.list().unwrap() {
-            let file = stored.tree().join("usr/lib/49/2999");
+            let file = stored.rootfs().unwrap().join("usr/lib/49/2999");
             assert_eq!(std::fs::read(file).unwrap().len(), 3000, "what is listed is whole");
         }
         if point % 6 == 5 {
             // The next call, at once, while the dead one's worker may still be dying.
             let stored = world.add(&archive, "after", &point.to_string()).unwrap();
-            assert!(stored.tree().join("sbin/init").exists());
+            assert!(stored.rootfs().unwrap().join("sbin/init").exists());
         }
     }
     // Every worker ends with the process that started it; each holds its directory until then.
@@ -94,7 +94,7 @@ fn two_at_once() {
     }
     let boxes = world.store.list().unwrap();
     assert_eq!(boxes.len(), 2);
-    assert_eq!(boxes[0].tree(), boxes[1].tree());
+    assert_eq!(boxes[0].rootfs().unwrap(), boxes[1].rootfs().unwrap());
     assert_eq!(entries(&world.path("boxes/trees")).len(), 1);
     world.assert_clean();
 }
@@ -111,7 +111,7 @@ fn side_by_side() {
     while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
         // A reader sees whole boxes at every moment.
         for stored in store.list().unwrap() {
-            assert!(stored.tree().join("etc/text").exists());
+            assert!(stored.rootfs().unwrap().join("etc/text").exists());
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -84,9 +84,9 @@ fn every_format() {
         }
         run(tar.arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."));
         let stored = world.add(&archive, "rich", &number.to_string()).unwrap();
-        assert_same(&listing(&stored.tree()), &expected, &format!("{format} {compress}"));
-        assert_eq!(mode(&stored.tree().join("usr/bin/sudo")), 0o4755);
-        let tree = stored.tree();
+        assert_same(&listing(&stored.rootfs().unwrap()), &expected, &format!("{format} {compress}"));
+        assert_eq!(mode(&stored.rootfs().unwrap().join("usr/bin/sudo")), 0o4755);
+        let tree = stored.rootfs().unwrap();
         let inode = |path: &str| std::fs::metadata(tree.join(path)).unwrap().ino();
         assert_eq!(inode("etc/text"), inode("etc/hard"));
     }
@@ -123,13 +123,13 @@ fn sparse() {
         assert!(std::fs::metadata(&archive).unwrap().len() < 20 << 20, "tar stored the holes");
         let stored = world.add(&archive, "sparse", &number.to_string()).unwrap();
         for file in ["etc/holes", "etc/hole-only", "etc/many"] {
-            let (there, expected) = (stored.tree().join(file), root.join(file));
+            let (there, expected) = (stored.rootfs().unwrap().join(file), root.join(file));
             assert!(
                 std::fs::read(&there).unwrap() == std::fs::read(&expected).unwrap(),
                 "{file} by {options:?}"
             );
         }
-        let blocks = std::fs::metadata(stored.tree().join("etc/holes")).unwrap().blocks();
+        let blocks = std::fs::metadata(stored.rootfs().unwrap().join("etc/holes")).unwrap().blocks();
         assert!(blocks * 512 < 8 << 20, "{blocks} blocks by {options:?}");
     }
 }
@@ -142,7 +142,7 @@ fn directory_times() {
         .args(["-c", "find . -exec touch -h -d '2024-02-03T04:05:06Z' {} +"]));
     let archive = world.path("a.tar");
     run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."));
-    let tree = world.add(&archive, "times", "1").unwrap().tree();
+    let tree = world.add(&archive, "times", "1").unwrap().rootfs().unwrap();
     for directory in ["", "etc", "usr", "usr/lib", "home/dev"] {
         assert_eq!(std::fs::metadata(tree.join(directory)).unwrap().mtime(), 1_706_933_106, "{directory}");
     }
@@ -159,7 +159,7 @@ fn attributes() {
     let archive = world.path("a.tar");
     let options = ["--xattrs", "--xattrs-include=*", "--format=pax", "-cf"];
     run(Command::new("tar").args(options).arg(&archive).arg("-C").arg(&root).arg("."));
-    let tree = world.add(&archive, "attributes", "1").unwrap().tree();
+    let tree = world.add(&archive, "attributes", "1").unwrap().rootfs().unwrap();
     let mut value = [0; 64];
     let length = rustix::fs::getxattr(tree.join("usr/bin/ping"), "security.capability", &mut value).unwrap();
     assert_eq!(&value[..length], NET_RAW);
@@ -195,8 +195,8 @@ fn vagrant_lxc() {
         let archive = world.path(&format!("{number}.box"));
         pack(&archive, "box", names);
         let stored = world.add(&archive, "lxc", &number.to_string()).unwrap();
-        assert_eq!(entries(&stored.tree()), ["etc", "home", "sbin", "tmp", "usr"]);
-        assert_eq!(std::fs::read_to_string(stored.tree().join("etc/hard")).unwrap(), "vagrant");
+        assert_eq!(entries(&stored.rootfs().unwrap()), ["etc", "home", "sbin", "tmp", "usr"]);
+        assert_eq!(std::fs::read_to_string(stored.rootfs().unwrap().join("etc/hard")).unwrap(), "vagrant");
     }
     write(&world.path("vb/metadata.json"), r#"{"provider":"virtualbox"}"#);
     write(&world.path("vb/box.ovf"), "<xml/>");
@@ -214,6 +214,10 @@ fn concatenated() {
             format!("head -c 10240 a.tar | {tool} -c > both; tail -c +10241 a.tar | {tool} -c >> both");
         run(Command::new("sh").current_dir(archive.parent().unwrap()).args(["-ec", &script]));
         let stored = world.add(&world.path("both"), "both", version).unwrap();
-        assert_eq!(std::fs::read_to_string(stored.tree().join("etc/text")).unwrap(), "two streams", "{tool}");
+        assert_eq!(
+            std::fs::read_to_string(stored.rootfs().unwrap().join("etc/text")).unwrap(),
+            "two streams",
+            "{tool}"
+        );
     }
 }

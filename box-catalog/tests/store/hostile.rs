@@ -156,7 +156,9 @@ fn through_symlinks() {
         });
         // As in a chroot: the link is resolved inside of the tree, where there may be such a place.
         match world.add(&path, "links", &number.to_string()) {
-            Ok(stored) => assert_eq!(std::fs::read(stored.tree().join("victim")).unwrap(), b"touched"),
+            Ok(stored) => {
+                assert_eq!(std::fs::read(stored.rootfs().unwrap().join("victim")).unwrap(), b"touched")
+            }
             Err(error) => assert!(matches!(error, BoxError::NotABox { .. }), "{error}"),
         }
     }
@@ -168,7 +170,7 @@ fn through_symlinks() {
         append(builder, EntryType::Regular, "etc/victim", "", b"touched");
     });
     let stored = world.add(&path, "over", "1").unwrap();
-    assert_eq!(std::fs::read(stored.tree().join("etc/victim")).unwrap(), b"touched");
+    assert_eq!(std::fs::read(stored.rootfs().unwrap().join("etc/victim")).unwrap(), b"touched");
     assert_eq!(std::fs::read(outside.join("victim")).unwrap(), b"untouched");
 }
 
@@ -188,7 +190,11 @@ fn hard_links() {
     let path =
         archive(&world, "e.tar", |builder| append(builder, EntryType::Link, "etc/text", "etc/text", b""));
     let stored = world.add(&path, "self", "1").unwrap();
-    assert_eq!(std::fs::read_to_string(stored.tree().join("etc/text")).unwrap(), "e.tar", "a link to itself");
+    assert_eq!(
+        std::fs::read_to_string(stored.rootfs().unwrap().join("etc/text")).unwrap(),
+        "e.tar",
+        "a link to itself"
+    );
 }
 
 fn devices() {
@@ -199,7 +205,7 @@ fn devices() {
         append(builder, EntryType::Fifo, "etc/pipe", "", b"");
     });
     let stored = world.add(&path, "devices", "1").unwrap();
-    let etc = stored.tree().join("etc");
+    let etc = stored.rootfs().unwrap().join("etc");
     assert!(!etc.join("disk").exists() && !etc.join("mem").exists());
     assert!(etc.join("pipe").exists());
 }
@@ -270,10 +276,10 @@ fn repeated() {
         append(builder, EntryType::Regular, "etc/dir/inside", "", b"x");
     });
     let stored = world.add(&path, "twice", "1").unwrap();
-    let etc = stored.tree().join("etc");
+    let etc = stored.rootfs().unwrap().join("etc");
     assert_eq!(std::fs::read(etc.join("twice")).unwrap(), b"second");
     assert!(etc.join("dir").symlink_metadata().unwrap().is_dir());
-    assert!(etc.join("dir/inside").exists() && !stored.tree().join("usr/inside").exists());
+    assert!(etc.join("dir/inside").exists() && !stored.rootfs().unwrap().join("usr/inside").exists());
     let path = archive(&world, "b.tar", |builder| {
         append(builder, EntryType::Symlink, "etc", "/tmp", b"");
     });

@@ -76,7 +76,7 @@ fn owners() {
     run(Command::new("chmod").arg("0644").arg(&archive));
     let output = add(&world, &archive, "1");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = listed(&world).pop().unwrap().tree();
+    let tree = listed(&world).pop().unwrap().rootfs().unwrap();
     let owner = |path: &str| {
         let stat = std::fs::symlink_metadata(tree.join(path)).unwrap();
         (stat.uid(), stat.gid())
@@ -116,7 +116,7 @@ fn builds() {
     }
     let output = build(&[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = listed(&world).pop().unwrap().tree();
+    let tree = listed(&world).pop().unwrap().rootfs().unwrap();
     assert_eq!(std::fs::read_to_string(tree.join("etc/answer")).unwrap(), "42\n");
 }
 

@@ -172,7 +172,7 @@ pub fn build(args: &[OsString]) -> ExitCode {
     let shown = Shown(std::time::Instant::now(), rest.first().cloned(), cancel.clone());
     match posada_box_catalog::build::build(&store, &recipe, &options, &shown, &cancel) {
         Ok(built) => {
-            let _ = writeln!(std::io::stdout(), "{}", built.stored().tree().display());
+            let _ = writeln!(std::io::stdout(), "{}", built.stored().rootfs().unwrap().display());
             ExitCode::SUCCESS
         }
         Err(error) => {

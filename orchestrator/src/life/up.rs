@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use posada_box_catalog::{BoxRef, Digest, StoredBox};
+use posada_box_catalog::{BoxRef, Digest, Form, StoredBox};
 use posada_provider_api::{MachineSpec, MachineState, Network, ProviderError, ProviderKind};
 
 use super::addresses;
@@ -153,7 +153,7 @@ impl Orchestrator {
         };
         let (kind, why) = self.backends.choose(&config.name, choice).await?;
         check_networks(config, kind)?;
-        let stored = self.obtain(config).await?;
+        let stored = self.obtain(config, spec::form(kind)).await?;
         let phase = self.phase(&config.name, format!("creating from {} {}", stored.name, stored.version));
         let (machines, project, name) = (self.machines.clone(), project.clone(), config.name.clone());
         let (box_name, box_version) = (stored.name.clone(), stored.version.to_string());
@@ -168,13 +168,14 @@ impl Orchestrator {
     }
 
     /// The box for a new machine; a file is taken into the store first.
-    async fn obtain(&self, config: &MachineConfig) -> Result<StoredBox, Error> {
+    async fn obtain(&self, config: &MachineConfig, form: Form) -> Result<StoredBox, Error> {
         let progress = BoxProgress::new(self.sink.clone(), &config.name, &config.box_ref);
         let (store, wanted, version) =
             (self.store.clone(), config.box_ref.clone(), config.box_version.clone());
         let switch = posada_box_catalog::Cancel::default();
         let thrown = switch.clone();
-        let obtaining = blocking(move || Ok(store.obtain(&wanted, version.as_ref(), &progress, &switch)?));
+        let obtaining =
+            blocking(move || Ok(store.obtain(&wanted, version.as_ref(), form, &progress, &switch)?));
         tokio::pin!(obtaining);
         tokio::select! {
             stored = &mut obtaining => stored,
@@ -232,7 +233,7 @@ impl Orchestrator {
         })
         .await?;
         self.keep_wishes(entry, &config.ssh)?;
-        let mut wanted = spec::build(entry, config, stored, &keys);
+        let mut wanted = spec::build(entry, config, stored, &keys)?;
         addresses::assign(&dir, &mut wanted)?;
         let provider = self.provider(entry)?;
         let failed = Error::provider;

@@ -22,4 +22,4 @@ pub use provider::{
     Availability, Console, Features, MachineState, Provider, ProviderError, ProviderKind, SnapshotOp,
     SshEndpoint, StopRequest, Stopped,
 };
-pub use spec::{GuestAccess, Layer, MachineSpec};
+pub use spec::{BootSource, DiskFormat, GuestAccess, Layer, MachineSpec, Seeding};

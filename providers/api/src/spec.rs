@@ -1,7 +1,8 @@
 //! Everything a provider needs to know to make and run one machine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,70 @@ pub enum Layer {
         /// Absolute path of the tree's root.
         path: PathBuf,
     },
+    /// A disk image that is never written to.
+    Disk {
+        /// Absolute path of the image.
+        path: PathBuf,
+        /// How it is laid out.
+        format: DiskFormat,
+        /// What to boot; `None` where the image holds no kernel that could be found.
+        boot: Option<BootSource>,
+        /// How its system takes up who it is to be.
+        seeding: Seeding,
+    },
+}
+
+impl Layer {
+    /// The tree's root, where it is a tree.
+    #[must_use]
+    pub fn tree(&self) -> Option<&Path> {
+        match self {
+            Self::Tree { path } => Some(path),
+            Self::Disk { .. } => None,
+        }
+    }
+}
+
+/// How a disk image is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskFormat {
+    /// The disk's bytes, one for one.
+    Raw,
+    /// QEMU's copy-on-write format, versions 2 and 3.
+    Qcow2,
+}
+
+impl fmt::Display for DiskFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        })
+    }
+}
+
+/// What a disk's own boot loader would start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSource {
+    /// Absolute path of the kernel: a bzImage or an ELF file.
+    pub kernel: PathBuf,
+    /// Absolute path of the initial RAM file system, all its parts joined; `None` where there is none.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line, with `root=`.
+    pub cmdline: String,
+}
+
+/// How a system on a disk takes up, at its first boot, who it is to be: its keys, its names, its login user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seeding {
+    /// cloud-init is installed and reads a NoCloud volume.
+    CloudInit,
+    /// The login user lets in whoever has Vagrant's published key, to replace it.
+    InsecureKey,
+    /// Nothing that is known.
+    None,
 }
 
 /// Who may log in over SSH, and the machine's own key.
@@ -75,8 +140,8 @@ pub struct GuestAccess {
     pub host_key_public: String,
 }
 
-impl std::fmt::Debug for GuestAccess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for GuestAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuestAccess")
             .field("user", &self.user)
             .field("host_key_public", &self.host_key_public)

@@ -50,6 +50,14 @@ impl Failure {
         Self::Box { what: what.into(), remedy: remedy.into() }
     }
 
+    /// A layer is a disk.
+    pub fn no_tree() -> Self {
+        Self::of_box(
+            "it is a disk image, and containers need a root file system",
+            "use `provider: kvm`, or a box that holds a root file system",
+        )
+    }
+
     /// The machine died.
     pub fn machine(what: impl Into<String>) -> Self {
         Self::Machine { what: what.into() }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use posada_provider_api::{Layer, MachineDir, MachineSpec, SyncedFolder};
+use posada_provider_api::{MachineDir, MachineSpec, SyncedFolder};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat};
 use rustix::mount::MountAttrFlags;
 
@@ -136,7 +136,7 @@ impl Mounts {
 
 fn layers(spec: &MachineSpec) -> Result<Vec<Detached>, Failure> {
     let layers = spec.layers.iter().map(|layer| {
-        let Layer::Tree { path } = layer;
+        let path = layer.tree().ok_or_else(Failure::no_tree)?;
         if !path.is_dir() {
             let what = format!("its file system {} is not there", path.display());
             return Err(Failure::of_box(

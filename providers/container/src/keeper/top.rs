@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use posada_provider_api::{Layer, MachineDir, MachineSpec, ProviderError};
+use posada_provider_api::{MachineDir, MachineSpec, ProviderError};
 use posada_userns::{HostKind, IdMap};
 
 use super::ENTRY;
@@ -23,7 +23,8 @@ const DOOMED: &str = "top.doomed";
 pub fn create(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<(), ProviderError> {
     // Without an id map, or without the helpers that write it, no start would succeed.
     posada_userns::command(exe, [ENTRY]).map_err(|error| Failure::of(&error))?;
-    for Layer::Tree { path } in &spec.layers {
+    for layer in &spec.layers {
+        let path = layer.tree().ok_or_else(Failure::no_tree)?;
         if !path.is_dir() {
             let what = format!("its file system {} is not there", path.display());
             return Err(Failure::of_box(what, "`posada box list` shows the boxes there are").into());

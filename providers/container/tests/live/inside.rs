@@ -93,7 +93,7 @@ pub async fn sudo_and_apt() {
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stdout));
     assert!(live.sh("dpkg -s ca-certificates").status.code() != Some(0));
     // The box below is untouched.
-    let posada_provider_api::Layer::Tree { path } = &machine.spec.layers[0];
+    let path = machine.spec.layers[0].tree().unwrap();
     assert!(path.join("etc/ssl/certs/ca-certificates.crt").exists());
     live.keeper.kill().unwrap();
     live.end().await;
