@@ -13,7 +13,7 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install the Debian packages that building, running and testing ask for
-	@scripts/packages.sh build run test
+	@scripts/packages.sh build run test rig
 
 build: ## build the debug binary, target/debug/posada
 	@scripts/packages.sh build
@@ -32,7 +32,7 @@ demo-clean: ## destroy the demo's machine; boxes stay
 	@cd examples/web && $(POSADA_RELEASE) destroy --force
 
 test: ## run every test: unit tests first, then real machines (needs root or sudo)
-	@scripts/packages.sh build run test
+	@scripts/packages.sh build run test rig
 	@scripts/cargo-tools.sh nextest
 	@scripts/test.sh
 

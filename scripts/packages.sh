@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages of the groups named (see packages.txt) that are not there yet.
 #   scripts/packages.sh [--list|--missing] GROUP...
+# A package that this Debian has too old comes from its backports (scripts/backports.sh).
 # Says what it installs before it does; a quick no-op where nothing is missing.
 set -eu
 
@@ -33,11 +34,19 @@ if ! command -v dpkg-query >/dev/null; then
     exit 4
 fi
 
+# Whether the package is installed, and at least at the version asked for, if one is.
+installed() {
+    # shellcheck disable=SC2016 # the field names are dpkg's
+    status=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null || true)
+    [ "${status%% *}" = installed ] && dpkg --compare-versions "${status#* }" ge "${2:-0}"
+}
+
 # shellcheck disable=SC2086 # one package a word
 missing=$(printf '%s\n' $packages | sort -u | while read -r package; do
-    # shellcheck disable=SC2016 # the field name is dpkg's
-    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
-    [ "$status" = installed ] || printf '%s ' "$package"
+    case "$package" in
+        *'>='*) installed "${package%%>=*}" "${package#*>=}" || printf '%s ' "$package" ;;
+        *) installed "$package" || printf '%s ' "$package" ;;
+    esac
 done)
 if [ -z "$missing" ]; then
     exit 0
@@ -59,5 +68,27 @@ fi
 echo "installing Debian packages: $missing"
 export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get update -qq </dev/null
+install() {
+    # shellcheck disable=SC2086 # nothing, or root's way
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+}
+
+plain=
+newer=
+for package in $missing; do
+    name=${package%%>=*}
+    candidate=$(LC_ALL=C apt-cache policy "$name" | awk '$1 == "Candidate:" { print $2 }')
+    if [ "$name" = "$package" ] || dpkg --compare-versions "$candidate" ge "${package#*>=}"; then
+        plain="$plain $name"
+    else
+        newer="$newer $name"
+    fi
+done
 # shellcheck disable=SC2086 # one package a word
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null
+[ -z "$plain" ] || install $plain
+if [ -n "$newer" ]; then
+    # This release is too old for them; its backports are not.
+    suite=$($as_root "$here/backports.sh")
+    # shellcheck disable=SC2086 # one package a word
+    install -t "$suite" $newer
+fi
