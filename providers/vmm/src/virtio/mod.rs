@@ -3,8 +3,12 @@
 //! A device is told by its driver's wishes through [`VirtioDevice`] and works in a thread of its own from
 //! [`activate`](VirtioDevice::activate) until [`reset`](VirtioDevice::reset). It sees neither registers nor PCI.
 
+pub mod buffers;
 pub mod device;
+mod error;
+pub mod net;
 pub mod queue;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
+pub use error::DeviceError;
 pub use queue::{ActiveQueue, QueueError};
