@@ -2,9 +2,11 @@
 //! input lacks is an error, never an empty string.
 
 mod renderer;
+mod seed;
 mod ssh_config;
 mod starter;
 
 pub use renderer::TemplateError;
+pub use seed::{Addressing, Nic, Seed, SeedFolder, SeedInput, render_seed};
 pub use ssh_config::{SshHost, render_ssh_config};
 pub use starter::{Shape, StarterInput, render_starter};

@@ -29,6 +29,7 @@ pub(crate) fn render<T: Serialize>(
     // None of our outputs is HTML.
     tera.autoescape_on(Vec::<&str>::new());
     tera.register_filter("ssh_quoted", crate::ssh_config::quoted_filter);
+    tera.register_filter("yaml", crate::seed::yaml_filter);
     tera.add_raw_template(name, text).map_err(failed)?;
     tera.render(name, &Context::from_serialize(input).map_err(failed)?).map_err(failed)
 }

@@ -1,1 +1,78 @@
 //! What a virtual machine is told at its boots: its name, its network, its keys, its mounts.
+//!
+//! The words are [`posada_templates::render_seed`]'s, where it is also said how often what is done. Here they are put
+//! together from the machine's spec, and onto the small disk on which cloud-init looks for them.
+
+mod describe;
+mod volume;
+
+pub use describe::folder_tag;
+use posada_provider_api::{Fault, FaultKind, MachineSpec};
+use posada_templates::{TemplateError, render_seed};
+
+/// A seed that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// A synced folder's place in the machine is no text, and the seed is.
+    #[error("the synced folder's target `{0}` is not UTF-8")]
+    Target(String),
+    /// A template of ours is wrong.
+    #[error("the machine's seed cannot be written")]
+    Template(#[from] TemplateError),
+    /// The volume could not be put together.
+    #[error("the seed's volume cannot be made")]
+    Volume(#[source] std::io::Error),
+}
+
+impl Fault for SeedError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::Target(_) => FaultKind::Config,
+            Self::Template(_) | Self::Volume(_) => FaultKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::Target(_)).then(|| "give it a `target` in UTF-8 in the Vmfile".to_owned())
+    }
+}
+
+/// The disk a machine is told things by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SeedVolume {
+    /// The disk's content, a FAT file system labelled `CIDATA`; a multiple of 512 bytes. It holds the machine's
+    /// private host key: where it is kept in a file, only the owner may read that. The machine only reads it.
+    pub image: Vec<u8>,
+    /// What could not be told as asked, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for SeedVolume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SeedVolume").field("warnings", &self.warnings).finish_non_exhaustive()
+    }
+}
+
+/// Makes the volume for a machine's next boot. The same spec gives the same bytes.
+///
+/// # Errors
+/// [`SeedError`]: a folder's target that is no text, or a fault of ours.
+pub fn volume(spec: &MachineSpec) -> Result<SeedVolume, SeedError> {
+    let seed = render_seed(&describe::describe(spec)?)?;
+    let image = volume::image(&[
+        ("meta-data", seed.meta_data.as_bytes()),
+        ("user-data", seed.user_data.as_bytes()),
+        ("network-config", seed.network_config.as_bytes()),
+    ])
+    .map_err(SeedError::Volume)?;
+    let warnings = seed
+        .left_out
+        .into_iter()
+        .map(|name| {
+            format!(
+                "`{name}` is not in the environment of logins: /etc/environment holds no line breaks, quotes or `#`"
+            )
+        })
+        .collect();
+    Ok(SeedVolume { image, warnings })
+}

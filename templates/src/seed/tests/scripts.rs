@@ -1,0 +1,82 @@
+//! The commands of every boot, run for real by the system's shell, as far as they can be without a machine.
+
+use std::path::Path;
+use std::process::Command;
+
+fn run(script: &str, arguments: &[&str]) {
+    let output = Command::new("sh").args(["-c", script, "posada"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn block(path: &Path, lines: &[&str]) -> String {
+    let mut arguments = vec![path.to_str().unwrap()];
+    arguments.extend(lines);
+    run(include_str!("../../../assets/seed/block.sh"), &arguments);
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_block_comes_changes_and_goes_without_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a file");
+    std::fs::write(&path, "one\n# posada: end\ntwo").unwrap();
+    let lines = ["-n $HOME `id` \\n %s", "it's"];
+    let begun = "one\n# posada: end\ntwo\n";
+    let with = format!("{begun}# posada: begin\n{}\n{}\n# posada: end\n", lines[0], lines[1]);
+    assert_eq!(block(&path, &lines), with);
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    let first = inode();
+    assert_eq!(block(&path, &lines), with);
+    assert_eq!(inode(), first, "what is so already is not written");
+    assert_eq!(block(&path, &["x"]), format!("{begun}# posada: begin\nx\n# posada: end\n"));
+    assert_eq!(block(&path, &[]), begun);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(block(&dir.path().join("new"), &["a"]), "# posada: begin\na\n# posada: end\n");
+}
+
+#[test]
+fn localhost_is_added_once_and_only_where_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = include_str!("../../../assets/seed/localhost.sh");
+    let (lacks, has) = (dir.path().join("lacks"), dir.path().join("has"));
+    std::fs::write(&has, "127.0.0.1\tlocalhost\n").unwrap();
+    for path in [&lacks, &lacks, &has] {
+        run(script, &[path.to_str().unwrap()]);
+    }
+    let text = std::fs::read_to_string(&lacks).unwrap();
+    assert_eq!(text, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    assert_eq!(std::fs::read_to_string(&has).unwrap(), "127.0.0.1\tlocalhost\n");
+}
+
+/// `getent`, `mount` and the like are stood in for by shell functions: what is tested is what the script asks of them.
+#[test]
+fn a_folder_makes_its_way_and_gives_what_is_in_the_home_to_the_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_str().unwrap();
+    std::fs::create_dir(dir.path().join("home")).unwrap();
+    let stand_ins = format!(
+        "getent() {{ echo \"debian:x:1000:1000::{root}/home:/bin/bash\"; }}\n\
+         chown() {{ printf 'chown %s\\n' \"$*\" >>'{root}/log'; }}\n\
+         findmnt() {{ return 1; }}\n\
+         mount() {{ printf 'mount %s\\n' \"$*\" >>'{root}/log'; }}\n"
+    );
+    let script = stand_ins + include_str!("../../../assets/seed/folder.sh");
+    let (inside, outside) = (format!("{root}/home/a b/c"), format!("{root}/srv/x"));
+    run(&script, &["folder0", &inside, "nosuid,nodev", "debian"]);
+    run(&script, &["folder1", &outside, "nosuid,nodev,ro", "debian"]);
+    assert!(Path::new(&inside).is_dir() && Path::new(&outside).is_dir());
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert_eq!(
+        log,
+        format!(
+            "chown -- debian: {root}/home/a b\nchown -- debian: {inside}\n\
+             mount -t virtiofs -o nosuid,nodev -- folder0 {inside}\n\
+             mount -t virtiofs -o nosuid,nodev,ro -- folder1 {outside}\n"
+        )
+    );
+}
