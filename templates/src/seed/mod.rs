@@ -20,6 +20,9 @@
 //!
 //! # For who boots the machine
 //!
+//! The seed says `dsmode: local`: all of the above is done before the network is configured, by cloud-init's first
+//! service, so that neither sshd nor anything else waits for both. `ds=nocloud` implies the same.
+//!
 //! The files lie on a FAT or ISO 9660 volume labelled `CIDATA`. With `ds=nocloud` on the kernel's command line no
 //! other data source is looked for. The instance id must not be given there (`ds=nocloud;i=…`): cloud-init would
 //! believe its copy of the last boot and not read the volume.
@@ -63,7 +66,6 @@ impl std::fmt::Debug for Seed {
 #[derive(Serialize)]
 struct UserData<'a> {
     hostname: &'a str,
-    short: &'a str,
     access: &'a GuestAccess,
     authorized_key: &'a str,
     host_key: String,
@@ -110,7 +112,6 @@ pub fn render_seed(input: &SeedInput) -> Result<Seed, TemplateError> {
     let hostname = input.hostname.as_str();
     let user_data = UserData {
         hostname,
-        short: hostname.split('.').next().unwrap_or(hostname),
         access,
         authorized_key: access.authorized_key.trim(),
         host_key: ending_in_newline(&access.host_key),
