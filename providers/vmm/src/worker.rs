@@ -106,6 +106,23 @@ impl Worker {
     }
 }
 
+#[cfg(test)]
+impl Worker {
+    /// How much processor time its thread has used.
+    pub(crate) fn cpu_time(&self) -> std::time::Duration {
+        use std::os::unix::thread::JoinHandleExt;
+        let thread = self.thread.as_ref().expect("it runs").as_pthread_t();
+        let mut clock = 0;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the thread has not been joined; both calls write to what they are given.
+        let result = unsafe {
+            libc::pthread_getcpuclockid(thread, &raw mut clock) + libc::clock_gettime(clock, &raw mut time)
+        };
+        assert_eq!(result, 0, "the thread has ended");
+        std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
 fn serve(poll: &Poll, handler: &mut impl Handler) {
     let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 32];
     loop {

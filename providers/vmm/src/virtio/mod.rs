@@ -8,6 +8,8 @@ pub mod device;
 mod error;
 pub mod net;
 pub mod queue;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use error::DeviceError;

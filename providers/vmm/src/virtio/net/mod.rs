@@ -8,6 +8,9 @@ mod transmit;
 mod wire;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::sync::Arc;
 
