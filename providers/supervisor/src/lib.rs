@@ -12,12 +12,17 @@
 pub mod client;
 pub mod console;
 pub mod fdpass;
+pub mod forwarding;
 pub mod liveness;
 pub mod machine;
+pub mod owner;
 pub mod protocol;
+pub mod remote;
 pub mod server;
 pub mod spawn;
 
 pub use client::Client;
 pub use console::ConsoleHub;
 pub use machine::{Guest, Machine};
+pub use owner::{Owner, own};
+pub use remote::Remote;
