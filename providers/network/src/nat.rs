@@ -42,7 +42,7 @@ use std::thread::{self, JoinHandle};
 use async_trait::async_trait;
 use posada_provider_api::Protocol;
 use posada_provider_api::network::management::MTU;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::forward::Dial;
 use engine::{Command, Engine};
@@ -110,6 +110,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Nat {
     commands: Option<mpsc::UnboundedSender<Command>>,
+    heard: watch::Receiver<u64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -125,6 +126,7 @@ impl Nat {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let (commands, receiver) = mpsc::unbounded_channel();
+        let (heard_in, heard) = watch::channel(0);
         let (started, start) = std::sync::mpsc::sync_channel(1);
         // The runtime lives and dies in the thread: the caller may be inside of another one.
         let thread = thread::Builder::new().name("posada-nat".to_owned()).spawn(move || {
@@ -132,7 +134,7 @@ impl Nat {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
                     let engine = {
                         let _inside = runtime.enter();
-                        Engine::new(link, config, receiver)?
+                        Engine::new(link, config, receiver, heard_in)?
                     };
                     Ok((runtime, engine))
                 });
@@ -150,7 +152,7 @@ impl Nat {
             let _ = thread.join();
             return Err(error);
         }
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+        Ok(Self { commands: Some(commands), heard, thread: Some(thread) })
     }
 
     /// Connects to a port of the machine, which sees the gateway as its peer. What comes back is one end of a socket
@@ -163,6 +165,13 @@ impl Nat {
     /// cable is gone, and what making the socket pair can give.
     pub async fn dial(&self, protocol: Protocol, port: u16) -> io::Result<OwnedFd> {
         self.ask(|reply| Command::Dial { protocol, port, reply }).await?
+    }
+
+    /// Follows what the machine begins on the network of its own accord: each time it asks for an address or a name or
+    /// opens a connection, the value changes. Something in it has moved on then. Ends with the cable.
+    #[must_use]
+    pub fn heard(&self) -> watch::Receiver<u64> {
+        self.heard.clone()
     }
 
     /// How much is under way now.

@@ -13,12 +13,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use posada_provider_api::{ForwardedPort, MachineState, Observer, Protocol, ProviderError};
 use tokio::sync::{broadcast, watch};
 
 use crate::protocol::{Failure, Status};
+
+/// How long lies at most between two dials that nothing has asked for.
+pub const SELDOM: Duration = Duration::from_secs(5);
 
 /// How many console lines an error shows at most.
 const TAIL: usize = 20;
@@ -53,6 +57,11 @@ pub trait Guest: Send + Sync + 'static {
     /// # Errors
     /// `ConnectionRefused` where nothing listens there.
     async fn dial(&self, protocol: Protocol, port: u16) -> io::Result<OwnedFd>;
+    /// Where a port can begin to listen without anything that stirs: after how long it is first dialled again unasked.
+    /// Each further time is twice as long after the one before, up to [`SELDOM`]. `None` where stirs tell all.
+    fn unasked(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Where a machine stands.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::console::ConsoleHub;
 use crate::fdpass::{self, LineReader};
-use crate::machine::{Guest, Machine, Notice, Stage};
+use crate::machine::{Guest, Machine, Notice, SELDOM, Stage};
 use crate::protocol::{Answer, Envelope, Reply, Request, VERSION, to_line};
 
 /// How long the kernel is given to end a machine that was killed.
@@ -239,6 +239,7 @@ impl Server {
         let deadline = Instant::now() + patience;
         let mut stirs = self.machine.stirs();
         let mut tried = 0;
+        let mut unasked = None;
         loop {
             stirs.mark_unchanged();
             let guest: Arc<dyn Guest> = match self.machine.stage() {
@@ -263,7 +264,11 @@ impl Server {
                 Err(_) => "no answer".to_owned(),
             };
             tried += 1;
-            if timeout_at(deadline, stirs.changed()).await.is_err() {
+            let pause = *unasked.get_or_insert_with(|| guest.unasked().unwrap_or(Duration::MAX));
+            let next = Instant::now().checked_add(pause).map_or(deadline, |next| next.min(deadline));
+            let stirred = timeout_at(next, stirs.changed()).await.is_ok();
+            unasked = (!stirred).then(|| pause.saturating_mul(2).min(SELDOM));
+            if !stirred && Instant::now() >= deadline {
                 return Err(self.machine.error(format!(
                     "nothing listens on port {port} of the machine after {patience:?} ({tried} tries, the last: {refused})"
                 )));
@@ -333,7 +338,11 @@ mod tests {
     use crate::Client;
 
     /// A guest in which a port begins to listen when it is told so.
-    struct Late(std::sync::atomic::AtomicBool);
+    #[derive(Default)]
+    struct Late {
+        listens: std::sync::atomic::AtomicBool,
+        unasked: Option<Duration>,
+    }
 
     #[async_trait::async_trait]
     impl Guest for Late {
@@ -353,11 +362,14 @@ mod tests {
             Ok(())
         }
         async fn dial(&self, _: Protocol, _: u16) -> io::Result<OwnedFd> {
-            if self.0.load(std::sync::atomic::Ordering::Acquire) {
+            if self.listens.load(std::sync::atomic::Ordering::Acquire) {
                 Ok(UnixStream::pair()?.0.into_std()?.into())
             } else {
                 Err(io::ErrorKind::ConnectionRefused.into())
             }
+        }
+        fn unasked(&self) -> Option<Duration> {
+            self.unasked
         }
     }
 
@@ -375,23 +387,46 @@ mod tests {
         machine.phase("booting");
         let watching = tokio::spawn(async move { Client::new(&dir).ask(Request::Watch, &Silent).await });
         tokio::task::yield_now().await;
-        machine.enter(Stage::Running(Arc::new(Late(false.into()))));
+        machine.enter(Stage::Running(Arc::<Late>::default()));
         watching.await.unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn a_stream_comes_when_the_port_listens() {
         let (_temp, dir, machine) = served();
-        let guest = Arc::new(Late(false.into()));
+        let guest = Arc::<Late>::default();
         machine.enter(Stage::Running(guest.clone()));
         let asking = tokio::spawn(async move {
             Client::new(&dir).ask(Request::Connect { port: 22, patience_ms: 60_000 }, &Silent).await
         });
         machine.console("sshd is about to listen");
-        guest.0.store(true, std::sync::atomic::Ordering::Release);
+        guest.listens.store(true, std::sync::atomic::Ordering::Release);
         machine.stir();
         let (_, fd) = asking.await.unwrap().unwrap();
         assert!(fd.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_says_nothing_is_asked_ever_more_seldom() {
+        let machine = Machine::starting();
+        let listener = UnixListener::bind(tempfile::tempdir().unwrap().path().join("s")).unwrap();
+        let server = Server::start(machine.clone(), listener);
+        let guest = Arc::new(Late { unasked: Some(Duration::from_millis(250)), ..Late::default() });
+        machine.enter(Stage::Running(guest.clone()));
+        let began = Instant::now();
+        let opened = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            guest.listens.store(true, std::sync::atomic::Ordering::Release);
+        };
+        let (fd, ()) = tokio::join!(server.dial(22, Duration::from_secs(600)), opened);
+        fd.unwrap();
+        // At 0.25, 0.75, 1.75 and 3.75 seconds.
+        assert_eq!(began.elapsed().as_millis() / 50, 3750 / 50);
+        guest.listens.store(false, std::sync::atomic::Ordering::Release);
+        let began = Instant::now();
+        let error = server.dial(22, Duration::from_secs(60)).await.unwrap_err().to_string();
+        assert_eq!(began.elapsed().as_secs(), 60, "all the patience is used, and no more");
+        assert!(error.contains("16 tries"), "{error}");
     }
 
     #[tokio::test]
@@ -407,7 +442,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_being_cleared_away_does_not_run_and_tells_how_it_ended() {
         let (_temp, dir, machine) = served();
-        machine.enter(Stage::Running(Arc::new(Late(false.into()))));
+        machine.enter(Stage::Running(Arc::<Late>::default()));
         let client = Client::new(&dir);
         assert_eq!(client.status().await.unwrap().unwrap().state, MachineState::Running);
         machine.enter(Stage::Ending);

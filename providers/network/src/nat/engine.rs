@@ -9,10 +9,10 @@ use posada_provider_api::Protocol;
 use posada_provider_api::network::management::{DNS, GATEWAY, GATEWAY_MAC, GUEST};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol,
-    Ipv4Packet,
+    Ipv4Packet, UdpPacket,
 };
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::NatConfig;
@@ -23,7 +23,7 @@ use super::icmp::Icmp;
 use super::link::Link;
 use super::outside::Outside;
 use super::reassembly::Reassembly;
-use super::tcp::Tcp;
+use super::tcp::{self, Tcp};
 use super::udp::{self, Udp};
 use crate::cable::{LARGEST, Received};
 use crate::watch::watch;
@@ -56,6 +56,8 @@ pub(super) struct Engine {
     icmp: Icmp,
     buffer: Vec<u8>,
     swept: Instant,
+    /// Counts what the guest has begun of its own accord.
+    heard: watch::Sender<u64>,
 }
 
 /// Why the loop has come to an end.
@@ -72,6 +74,7 @@ impl Engine {
         link: OwnedFd,
         config: NatConfig,
         commands: mpsc::UnboundedReceiver<Command>,
+        heard: watch::Sender<u64>,
     ) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&link, true)?;
         let epoll = Epoll::new()?;
@@ -94,6 +97,7 @@ impl Engine {
             icmp: Icmp::default(),
             buffer: vec![0; LARGEST],
             swept: now,
+            heard,
         })
     }
 
@@ -236,6 +240,9 @@ impl Engine {
                 if from == GUEST && ethernet.src_addr().is_unicast() {
                     self.link.guest_mac = ethernet.src_addr().0;
                 }
+                if begins(ip.next_header(), payload) {
+                    self.heard.send_modify(|count| *count = count.wrapping_add(1));
+                }
                 let mut outside =
                     Outside { link: &mut self.link, epoll: &self.epoll, resolver: &self.resolver, now };
                 match ip.next_header() {
@@ -249,6 +256,17 @@ impl Engine {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a packet of the guest is the beginning of something: a question for an address or a name, a connection. What
+/// answers to us is not.
+fn begins(protocol: IpProtocol, payload: &[u8]) -> bool {
+    match protocol {
+        IpProtocol::Tcp => tcp::opens(payload),
+        IpProtocol::Udp => UdpPacket::new_checked(payload)
+            .is_ok_and(|udp| [DNS_PORT, dhcp::SERVER_PORT].contains(&udp.dst_port())),
+        _ => false,
     }
 }
 

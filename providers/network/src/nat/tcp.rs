@@ -35,6 +35,11 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Answers a dial with the caller's end of a socket pair.
 pub(super) type DialReply = oneshot::Sender<std::io::Result<OwnedFd>>;
 
+/// Whether a packet of the guest asks for a connection.
+pub(super) fn opens(packet: &[u8]) -> bool {
+    Segment::parse(packet).is_some_and(|segment| segment.has(SYN) && !segment.has(ACK))
+}
+
 /// All TCP connections.
 #[derive(Debug)]
 pub(super) struct Tcp {

@@ -33,6 +33,9 @@ const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a handshake is repeated before the guest counts as not there.
 const HANDSHAKE_TRIES: u32 = 6;
+/// How often the SYN of a dial is: for as long in all. It is repeated evenly, as a guest that is still on its way up
+/// is to be reached as soon as it has its address, and there is nothing on the cable that could be congested.
+const DIAL_TRIES: u32 = 63;
 /// How often data is repeated: about a quarter of an hour, as a host of the Internet does.
 const DATA_TRIES: u32 = 22;
 
@@ -368,11 +371,15 @@ impl Connection {
             return Ok(());
         }
         self.tries += 1;
-        let most = if self.state == State::Open { DATA_TRIES } else { HANDSHAKE_TRIES };
+        let (most, slower) = match self.state {
+            State::SynSent { heard: false } => (DIAL_TRIES, 1),
+            State::Held | State::SynSent { heard: true } => (HANDSHAKE_TRIES, 2),
+            State::Open => (DATA_TRIES, 2),
+        };
         if self.tries > most {
             return Err(Silent);
         }
-        self.timeout = (self.timeout * 2).min(LONGEST_TIMEOUT);
+        self.timeout = (self.timeout * slower).min(LONGEST_TIMEOUT);
         self.deadline = Some(now + self.timeout);
         self.next = self.unacknowledged;
         self.duplicates = 0;

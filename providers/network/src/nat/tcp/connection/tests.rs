@@ -119,7 +119,8 @@ fn a_closed_window_is_probed_for_as_long_as_the_guest_answers() {
 #[test]
 fn a_guest_that_never_answers_is_given_up() {
     let mut now = Instant::now();
-    let mut connection = Connection::dial(5, OURS);
+    let mut connection = Connection::held(&segment(GUEST_INITIAL, 0, SYN, 1000, &[]), 77, OURS);
+    connection.establish();
     let mut sent = 0;
     loop {
         while connection.poll(now).is_some() {
@@ -210,4 +211,24 @@ proptest! {
             prop_assert!(connection.to_host.len() <= BUFFER);
         }
     }
+}
+
+#[test]
+fn a_dial_is_repeated_evenly_so_that_a_guest_is_reached_as_soon_as_it_is_up() {
+    let began = Instant::now();
+    let mut now = began;
+    let mut connection = Connection::dial(77, OURS);
+    let mut sent = 0;
+    loop {
+        let syn = connection.poll(now).unwrap();
+        assert_eq!((syn.flags, syn.sequence), (SYN, 77), "each is the same segment");
+        sent += 1;
+        assert_eq!(connection.poll(now), None);
+        now = connection.deadline().unwrap();
+        assert_eq!(now, began + FIRST_TIMEOUT * sent);
+        if connection.on_time(now) == Err(Silent) {
+            break;
+        }
+    }
+    assert_eq!(sent, 1 + DIAL_TRIES);
 }
