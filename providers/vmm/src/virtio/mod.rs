@@ -8,6 +8,7 @@ pub mod device;
 mod error;
 pub mod net;
 pub mod queue;
+pub mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
 
