@@ -21,5 +21,6 @@ pub mod interrupt;
 pub mod legacy;
 pub mod machine;
 pub mod memory;
+pub mod pci;
 pub mod virtio;
 pub mod worker;

@@ -11,6 +11,7 @@ pub mod queue;
 pub mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transport;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use error::DeviceError;
