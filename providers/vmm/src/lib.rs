@@ -18,6 +18,7 @@ pub mod bus;
 pub mod config;
 pub mod hypervisor;
 pub mod interrupt;
+pub mod jail;
 pub mod legacy;
 pub mod machine;
 pub mod memory;

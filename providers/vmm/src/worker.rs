@@ -3,12 +3,14 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::jail;
 
 /// The token by which a worker knows its own stop event.
 const STOP: u64 = u64::MAX;
@@ -98,10 +100,7 @@ impl Worker {
         let poll = Poll(epoll::create(CreateFlags::CLOEXEC)?);
         poll.add_event(&stop, STOP)?;
         handler.register(&poll)?;
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _ = kind;
-            serve(&poll, &mut handler);
-        })?;
+        let thread = jail::spawn(kind, name, move || serve(&poll, &mut handler))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
