@@ -14,6 +14,7 @@
 //! Arrows point to what is known: devices know neither of the machine nor of KVM. They see guest memory
 //! ([`memory::GuestRam`]), queues, and an [`virtio::Interrupt`] to signal with.
 
+pub mod arch;
 pub mod bus;
 pub mod config;
 pub mod hypervisor;
