@@ -8,4 +8,6 @@ pub mod x86_64;
 pub use x86_64 as current;
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("the virtual machine monitor knows x86_64 only: another architecture needs a module in `arch/`");
+compile_error!(
+    "the virtual machine monitor knows x86_64 only: another architecture needs a module in `arch/`"
+);

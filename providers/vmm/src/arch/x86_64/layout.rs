@@ -208,7 +208,10 @@ mod tests {
     #[test]
     fn splits_ram_around_the_hole() {
         assert_eq!(memory_regions(HOLE), [(GuestAddress(0), 3 << 30)]);
-        assert_eq!(memory_regions(HOLE + MIB), [(GuestAddress(0), 3 << 30), (GuestAddress(FOUR_GIB), 1 << 20)]);
+        assert_eq!(
+            memory_regions(HOLE + MIB),
+            [(GuestAddress(0), 3 << 30), (GuestAddress(FOUR_GIB), 1 << 20)]
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub fn dsdt(layout: &Layout, cpus: u8) -> Sdt {
     let mut table = Sdt::new(*b"DSDT", 36, 6, OEM, OEM_TABLE, OEM_REVISION);
     let mut code = Vec::new();
     let sleep_type = SLEEP_TYPE_S5;
-    Name::new("\\_S5_".into(), &Package::new(vec![&sleep_type, &sleep_type, &0u8, &0u8])).to_aml_bytes(&mut code);
+    Name::new("\\_S5_".into(), &Package::new(vec![&sleep_type, &sleep_type, &0u8, &0u8]))
+        .to_aml_bytes(&mut code);
     processors(cpus, &mut code);
     host_bridge(layout, &mut code);
     serial_line(&mut code);

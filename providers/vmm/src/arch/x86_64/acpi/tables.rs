@@ -7,7 +7,8 @@ use acpi_tables::sdt::Sdt;
 
 use super::{OEM, OEM_REVISION, OEM_TABLE};
 use crate::arch::x86_64::layout::{
-    ECAM, IOAPIC, LAPIC, PCI_BUSES, PM1A_CONTROL, PM1A_EVENT, POWER_PORTS, RESET_REGISTER, RESET_VALUE, SCI_GSI,
+    ECAM, IOAPIC, LAPIC, PCI_BUSES, PM1A_CONTROL, PM1A_EVENT, POWER_PORTS, RESET_REGISTER, RESET_VALUE,
+    SCI_GSI,
 };
 
 /// FADT boot architecture flags (ACPI 6.5, table 5.11): no VGA, no CMOS clock. That bit 1 is clear says that there is

@@ -52,7 +52,8 @@ fn tables_are_found_from_the_rsdp_on() {
     let (ram, rsdp) = machine(3);
     assert_eq!(rsdp, layout::RSDP);
     let tables = all(&ram, rsdp);
-    let signatures: Vec<_> = tables.iter().map(|table| String::from_utf8_lossy(&table[..4]).into_owned()).collect();
+    let signatures: Vec<_> =
+        tables.iter().map(|table| String::from_utf8_lossy(&table[..4]).into_owned()).collect();
     assert_eq!(signatures, ["FACP", "APIC", "MCFG", "DSDT", "FACS"]);
     let madt = &tables[1];
     let mut kinds = Vec::new();
@@ -85,7 +86,10 @@ fn the_disassembler_understands_every_table() {
         fs_err::write(&path, &table).unwrap();
         let run = Command::new("iasl").arg("-d").arg(&path).current_dir(directory.path()).output().unwrap();
         let said = String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
-        assert!(run.status.success() && !said.contains("Error") && !said.contains("Warning"), "{name}: {said}");
+        assert!(
+            run.status.success() && !said.contains("Error") && !said.contains("Warning"),
+            "{name}: {said}"
+        );
         shown += &fs_err::read_to_string(path.with_extension("dsl")).unwrap();
     }
     for part in ["PNP0A08", "PNP0501", "QEMU0001", "C01F", "_S5", "PNP0C02"] {

@@ -35,11 +35,20 @@ impl CpuProfile {
     /// `count` processors (at least one) that have what `supported` says, and a TSC deadline timer if `deadline`.
     #[must_use]
     pub fn new(supported: &[kvm_cpuid_entry2], count: u8, deadline: bool) -> Self {
-        let mut common: Vec<_> = supported.iter().copied().filter(|leaf| !is_dropped(leaf.function)).collect();
+        let mut common: Vec<_> =
+            supported.iter().copied().filter(|leaf| !is_dropped(leaf.function)).collect();
         let topology = [(0, 0x100, 0, 1), (1, 0x201, package_shift(count), u32::from(count)), (2, 2, 0, 0)];
         for (index, ecx, eax, ebx) in topology {
             let flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-            common.push(kvm_cpuid_entry2 { function: 0xb, index, flags, eax, ebx, ecx, ..Default::default() });
+            common.push(kvm_cpuid_entry2 {
+                function: 0xb,
+                index,
+                flags,
+                eax,
+                ebx,
+                ecx,
+                ..Default::default()
+            });
         }
         for leaf in &mut common {
             adapt(leaf, count, deadline);

@@ -76,8 +76,11 @@ pub fn configure(vcpu: &VcpuFd, index: u8, profile: &CpuProfile, entry: &Entry) 
     let leaves = profile.leaves(index);
     let cpuid = CpuId::from_entries(&leaves).map_err(|_| CpuError::CpuidEntries(leaves.len()))?;
     vcpu.set_cpuid2(&cpuid).map_err(failed("CPUID", "set"))?;
-    let msrs = [MISC_ENABLE, MTRR_DEF_TYPE]
-        .map(|(index, data)| kvm_msr_entry { index, data, ..kvm_msr_entry::default() });
+    let msrs = [MISC_ENABLE, MTRR_DEF_TYPE].map(|(index, data)| kvm_msr_entry {
+        index,
+        data,
+        ..kvm_msr_entry::default()
+    });
     // Two entries are far from KVM's limit.
     let list = Msrs::from_entries(&msrs).map_err(|_| CpuError::Msr(msrs[0].index))?;
     let set = vcpu.set_msrs(&list).map_err(failed("model-specific registers", "set"))?;

@@ -155,7 +155,8 @@ mod tests {
     fn page_tables_map_addresses_to_themselves() {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
         write_boot_tables(&ram, &LINUX).unwrap();
-        let entry = |table: u64, index: u64| ram.read_obj::<u64>(GuestAddress((table & !0xfff) + index * 8)).unwrap();
+        let entry =
+            |table: u64, index: u64| ram.read_obj::<u64>(GuestAddress((table & !0xfff) + index * 8)).unwrap();
         for address in [0u64, 0x20_0000, 0xbfff_ffff, 0xffff_f000] {
             let pointers = entry(PAGE_TABLES, address >> 39);
             let directory = entry(pointers, address >> 30 & 511);
