@@ -71,6 +71,41 @@ impl Poll {
     }
 }
 
+/// What one descriptor is waited for at present. Where that is nothing, its hang-up is not heard either, so that a
+/// peer that is gone, with something left to be read, does not keep the worker awake.
+#[derive(Debug)]
+pub struct Watch {
+    token: u64,
+    wanted: EventFlags,
+}
+
+impl Watch {
+    /// Nothing is waited for yet; events will come with `token`.
+    #[must_use]
+    pub fn new(token: u64) -> Self {
+        Self { token, wanted: EventFlags::empty() }
+    }
+
+    /// Waits for what is `wanted` of `fd`, always the same one, from now on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set(&mut self, poll: &Poll, fd: impl AsFd, wanted: EventFlags) -> io::Result<()> {
+        if wanted == self.wanted {
+            return Ok(());
+        }
+        if wanted.is_empty() {
+            poll.remove(fd)?;
+        } else if self.wanted.is_empty() {
+            poll.add(fd, self.token, wanted)?;
+        } else {
+            poll.modify(fd, self.token, wanted)?;
+        }
+        self.wanted = wanted;
+        Ok(())
+    }
+}
+
 /// The work of a worker.
 pub trait Handler: Send + 'static {
     /// Says what is to be waited for; called once, before the thread starts.

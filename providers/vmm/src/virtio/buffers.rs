@@ -117,6 +117,25 @@ impl Buffers {
         }
     }
 
+    /// Leaves out all behind the first `length` bytes.
+    pub fn truncate(&mut self, length: usize) {
+        if length >= self.length {
+            return;
+        }
+        let mut left = length;
+        let mut kept = 0;
+        for part in &mut self.parts {
+            if left == 0 {
+                break;
+            }
+            part.iov_len = part.iov_len.min(left);
+            left -= part.iov_len;
+            kept += 1;
+        }
+        self.parts.truncate(kept);
+        self.length = length;
+    }
+
     /// Copies `bytes` to the place `offset` bytes from the start, as far as there is room; returns how many.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> usize {
         self.each(offset, bytes.len(), |at, part, length| {
@@ -175,6 +194,20 @@ impl Buffers {
         let written =
             unsafe { libc::writev(fd.as_raw_fd(), self.parts.as_ptr(), self.parts.len() as libc::c_int) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Sends the pieces by the socket `fd`; one whose other end is gone is an error and no signal.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn send_to(&self, fd: &impl std::os::fd::AsRawFd) -> io::Result<usize> {
+        // SAFETY: all zeroes is a message of nothing.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = self.parts.as_ptr().cast_mut();
+        message.msg_iovlen = self.parts.len() as _;
+        // SAFETY: as in `read_from`; the kernel writes to none of it.
+        let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 

@@ -3,6 +3,7 @@
 //! A device is told by its driver's wishes through [`VirtioDevice`] and works in a thread of its own from
 //! [`activate`](VirtioDevice::activate) until [`reset`](VirtioDevice::reset). It sees neither registers nor PCI.
 
+pub mod balloon;
 pub mod buffers;
 pub mod device;
 mod error;

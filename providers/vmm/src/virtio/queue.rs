@@ -63,6 +63,13 @@ impl ActiveQueue {
         let _ = self.kick.read();
     }
 
+    /// Has the worker look at the queue once more after all else that is due: how a device that stops before the
+    /// queue is empty, so that nobody is left waiting, goes on.
+    pub fn look_again(&self) {
+        // It is set already where it cannot take more.
+        let _ = self.kick.write(1);
+    }
+
     /// The memory its buffers lie in.
     #[must_use]
     pub fn ram(&self) -> &Arc<GuestRam> {
