@@ -59,6 +59,8 @@ pub struct Disk {
     pub path: PathBuf,
     /// The image's format.
     pub format: DiskFormat,
+    /// The files that may lie behind it, in any order: an image whose header names another is refused.
+    pub backing: Vec<PathBuf>,
     /// Whether the guest may only read it.
     pub read_only: bool,
     /// Serial number, at most 20 bytes of ASCII.

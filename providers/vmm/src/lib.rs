@@ -15,6 +15,7 @@
 //! ([`memory::GuestRam`]), queues, and an [`virtio::Interrupt`] to signal with.
 
 pub mod arch;
+pub mod block;
 pub mod bus;
 pub mod config;
 pub mod hypervisor;

@@ -4,6 +4,7 @@
 //! [`activate`](VirtioDevice::activate) until [`reset`](VirtioDevice::reset). It sees neither registers nor PCI.
 
 pub mod balloon;
+pub mod blk;
 pub mod buffers;
 pub mod device;
 mod error;

@@ -1,0 +1,6 @@
+//! Images against a model in memory, with QEMU's tools (package qemu-utils) as the judge of what is on disk.
+
+mod crash;
+mod model;
+mod refused;
+mod support;
