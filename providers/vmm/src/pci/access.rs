@@ -1,11 +1,11 @@
 //! How the guest reaches configuration space: by memory (ECAM), and by an address port and a data port (mechanism #1),
 //! which costs a hypervisor less as it need not decode an instruction.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::bytes::read_image;
 use super::segment::{ConfigAddress, Slots};
-use crate::bus::BusDevice;
+use crate::bus::{BusDevice, SharedDevice};
 
 /// Configuration space as memory (PCI Express Base 5.0, section 7.2.2).
 pub(super) struct Ecam(Arc<Slots>);
@@ -40,16 +40,24 @@ const ENABLE: u32 = 1 << 31;
 const ADDRESS_BITS: u32 = 0x80ff_fffc;
 /// Where the data port is, from the address port.
 const DATA: u64 = 4;
+/// Where chipsets have their reset control register, a byte inside of the address port.
+const RESET: u64 = 1;
 
 /// The ports of mechanism #1 (PCI Local Bus 3.0, section 3.2.2.3.2).
 pub(super) struct Ports {
     slots: Arc<Slots>,
     address: u32,
+    reset: Option<SharedDevice>,
 }
 
 impl Ports {
-    pub(super) fn new(slots: Arc<Slots>) -> Self {
-        Self { slots, address: 0 }
+    pub(super) fn new(slots: Arc<Slots>, reset: Option<SharedDevice>) -> Self {
+        Self { slots, address: 0, reset }
+    }
+
+    /// The device behind an access that is a byte at the reset control register.
+    fn reset(&self, offset: u64, length: usize) -> Option<&SharedDevice> {
+        self.reset.as_ref().filter(|_| (offset, length) == (RESET, 1))
     }
 
     /// What an access at `offset` of the ports reaches.
@@ -70,7 +78,12 @@ impl BusDevice for Ports {
             Some(address) => self.slots.read(address, data),
             // Only a whole double word is the address register; narrower accesses belong to no one.
             None if offset == 0 && data.len() == 4 => read_image(&self.address.to_le_bytes(), 0, data),
-            None => data.fill(0xff),
+            None => {
+                data.fill(0xff);
+                if let Some(reset) = self.reset(offset, data.len()) {
+                    reset.lock().unwrap_or_else(PoisonError::into_inner).read(0, data);
+                }
+            }
         }
     }
 
@@ -79,12 +92,17 @@ impl BusDevice for Ports {
             self.address = u32::from_le_bytes(word) & ADDRESS_BITS;
         } else if let Some(address) = self.target(offset) {
             self.slots.write(address, data);
+        } else if let Some(reset) = self.reset(offset, data.len()) {
+            reset.lock().unwrap_or_else(PoisonError::into_inner).write(0, data);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::BusDevice;
     use crate::pci::PciSegment;
 
     #[test]
@@ -123,5 +141,39 @@ mod tests {
             ports.lock().unwrap().read(4, &mut word);
             assert_eq!(word, [0xff; 4], "{address:#x}");
         }
+    }
+
+    struct Byte(u8);
+
+    impl BusDevice for Byte {
+        fn read(&mut self, offset: u64, data: &mut [u8]) {
+            assert_eq!((offset, data.len()), (0, 1));
+            data[0] = self.0;
+        }
+
+        fn write(&mut self, offset: u64, data: &[u8]) {
+            assert_eq!((offset, data.len()), (0, 1));
+            self.0 = data[0];
+        }
+    }
+
+    #[test]
+    fn the_reset_register_is_a_byte_of_its_own() {
+        let byte = Arc::new(Mutex::new(Byte(1)));
+        let ports = PciSegment::new(0..0, 0..0).ports_with_reset(byte.clone());
+        let mut ports = ports.lock().unwrap();
+        ports.write(0, &0x8000_0600_u32.to_le_bytes());
+        ports.write(1, &[2, 3]);
+        ports.write(0, &[4]);
+        ports.write(2, &[4]);
+        assert_eq!(byte.lock().unwrap().0, 1);
+        ports.write(1, &[6]);
+        let (mut read, mut word) = ([0], [0; 4]);
+        ports.read(1, &mut read);
+        ports.read(0, &mut word);
+        assert_eq!((read, u32::from_le_bytes(word)), ([6], 0x8000_0600));
+        let mut none = [0];
+        PciSegment::new(0..0, 0..0).ports().lock().unwrap().read(1, &mut none);
+        assert_eq!(none, [0xff]);
     }
 }

@@ -120,6 +120,13 @@ impl PciSegment {
     /// Configuration space behind the ports [`PORTS`]. They are one set of registers: call it once.
     #[must_use]
     pub fn ports(&self) -> SharedDevice {
-        Arc::new(Mutex::new(Ports::new(self.slots.clone())))
+        Arc::new(Mutex::new(Ports::new(self.slots.clone(), None)))
+    }
+
+    /// As [`ports`](Self::ports), with `reset` as the reset control register of chipsets: a byte at port 0xCF9, which
+    /// lies among them and is told apart by its width. `reset` sees offset 0.
+    #[must_use]
+    pub fn ports_with_reset(&self, reset: SharedDevice) -> SharedDevice {
+        Arc::new(Mutex::new(Ports::new(self.slots.clone(), Some(reset))))
     }
 }

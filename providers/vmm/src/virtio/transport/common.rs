@@ -1,6 +1,6 @@
 //! The registers of the common configuration (virtio 1.2, section 4.1.4.3), under accesses of any size.
 
-use super::core::Core;
+use super::state::DeviceState;
 use crate::pci::{merge, read_image, touches};
 
 /// How large the structure is.
@@ -52,43 +52,43 @@ pub(super) struct Common {
 
 impl Common {
     /// The driver reads at `offset`.
-    pub fn read(&self, core: &mut Core, offset: usize, data: &mut [u8]) {
-        let mut image = self.image(core);
+    pub fn read(&self, state: &mut DeviceState, offset: usize, data: &mut [u8]) {
+        let mut image = self.image(state);
         let (at, size) = CONFIG_GENERATION;
         if touches(offset, data.len(), at, size) {
-            image[at] = core.config_generation();
+            image[at] = state.config_generation();
         }
         read_image(&image, offset, data);
     }
 
     /// The driver writes at `offset`. Each register that the access touches gets its old value with the new bytes.
-    pub fn write(&mut self, core: &mut Core, offset: usize, data: &[u8]) {
+    pub fn write(&mut self, state: &mut DeviceState, offset: usize, data: &[u8]) {
         for field in WRITABLE {
-            let image = self.image(core);
+            let image = self.image(state);
             let mut value = [0; 8];
             value[..field.1].copy_from_slice(&image[field.0..field.0 + field.1]);
             if merge(&mut value[..field.1], field.0, offset, data) {
-                self.set(core, field, u64::from_le_bytes(value));
+                self.set(state, field, u64::from_le_bytes(value));
             }
         }
     }
 
-    fn image(&self, core: &Core) -> [u8; SIZE] {
+    fn image(&self, state: &DeviceState) -> [u8; SIZE] {
         let mut image = [0; SIZE];
         let mut put = |field: Field, value: u64| {
             image[field.0..field.0 + field.1].copy_from_slice(&value.to_le_bytes()[..field.1]);
         };
         put(DEVICE_FEATURE_SELECT, self.device_feature_select.into());
-        put(DEVICE_FEATURE, core.device_feature(self.device_feature_select).into());
+        put(DEVICE_FEATURE, state.device_feature(self.device_feature_select).into());
         put(DRIVER_FEATURE_SELECT, self.driver_feature_select.into());
-        put(DRIVER_FEATURE, core.driver_feature(self.driver_feature_select).into());
-        put(CONFIG_MSIX_VECTOR, core.signals.config_vector().into());
-        put(NUM_QUEUES, core.queues.len() as u64);
-        put(DEVICE_STATUS, core.status().into());
+        put(DRIVER_FEATURE, state.driver_feature(self.driver_feature_select).into());
+        put(CONFIG_MSIX_VECTOR, state.signals.config_vector().into());
+        put(NUM_QUEUES, state.queues.len() as u64);
+        put(DEVICE_STATUS, state.status().into());
         put(QUEUE_SELECT, self.queue_select.into());
-        put(QUEUE_MSIX_VECTOR, core.signals.queue_vector(self.queue_select).into());
+        put(QUEUE_MSIX_VECTOR, state.signals.queue_vector(self.queue_select).into());
         // A queue that does not exist has size 0, and nothing else.
-        if let Some(queue) = core.queues.get(usize::from(self.queue_select)) {
+        if let Some(queue) = state.queues.get(usize::from(self.queue_select)) {
             put(QUEUE_SIZE, queue.size.into());
             put(QUEUE_ENABLE, queue.enabled.into());
             put(QUEUE_NOTIFY_OFF, self.queue_select.into());
@@ -99,28 +99,28 @@ impl Common {
         image
     }
 
-    fn set(&mut self, core: &mut Core, field: Field, value: u64) {
+    fn set(&mut self, state: &mut DeviceState, field: Field, value: u64) {
         match field {
             DEVICE_FEATURE_SELECT => self.device_feature_select = value as u32,
             DRIVER_FEATURE_SELECT => self.driver_feature_select = value as u32,
-            DRIVER_FEATURE => core.set_driver_feature(self.driver_feature_select, value as u32),
-            CONFIG_MSIX_VECTOR => core.signals.set_config_vector(value as u16),
+            DRIVER_FEATURE => state.set_driver_feature(self.driver_feature_select, value as u32),
+            CONFIG_MSIX_VECTOR => state.signals.set_config_vector(value as u16),
             DEVICE_STATUS => {
-                core.set_status(value as u8);
+                state.set_status(value as u8);
                 if value == 0 {
                     *self = Self::default();
                 }
             }
             QUEUE_SELECT => self.queue_select = value as u16,
-            QUEUE_MSIX_VECTOR => core.signals.set_queue_vector(self.queue_select, value as u16),
-            QUEUE_ENABLE if value == 1 => core.enable_queue(self.queue_select),
-            _ => self.describe_queue(core, field, value),
+            QUEUE_MSIX_VECTOR => state.signals.set_queue_vector(self.queue_select, value as u16),
+            QUEUE_ENABLE if value == 1 => state.enable_queue(self.queue_select),
+            _ => self.describe_queue(state, field, value),
         }
     }
 
     /// An enabled queue stays as it is until the device is reset.
-    fn describe_queue(&self, core: &mut Core, field: Field, value: u64) {
-        let queue = core.queues.get_mut(usize::from(self.queue_select));
+    fn describe_queue(&self, state: &mut DeviceState, field: Field, value: u64) {
+        let queue = state.queues.get_mut(usize::from(self.queue_select));
         let Some(queue) = queue.filter(|queue| !queue.enabled) else { return };
         match field {
             QUEUE_SIZE => queue.size = value as u16,

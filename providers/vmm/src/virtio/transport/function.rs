@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::IoEvents;
 use super::common::Common;
-use super::core::Core;
 use super::identity::identity;
 use super::layout::{self, BAR, BAR_SIZE, MAX_QUEUES, MAX_VECTORS, MSIX, Region, pci_cfg, region};
 use super::notify::Kicks;
 use super::signals::Signals;
+use super::state::DeviceState;
 use crate::bus::{Bus, BusDevice};
 use crate::interrupt::VectorSource;
 use crate::memory::GuestRam;
@@ -19,7 +19,7 @@ use crate::virtio::VirtioDevice;
 pub struct VirtioPci {
     // Dropped before the device, so that no access comes to one that ends.
     bars: BarMap,
-    core: Core,
+    state: DeviceState,
     common: Common,
     config: ConfigSpace,
     msix: Arc<Msix>,
@@ -50,12 +50,12 @@ impl VirtioPci {
         let msix_control = msix.add_capability(&mut config, MSIX);
         let access = layout::add_capabilities(&mut config, queues);
         let signals = Arc::new(Signals::new(queues, msix.clone()));
-        let core = Core::new(device, ram, signals, Kicks::new(io_events));
+        let state = DeviceState::new(device, ram, signals, Kicks::new(io_events));
         let mut bars = BarMap::new(bus);
         Arc::new_cyclic(|itself: &Weak<Mutex<Self>>| {
             let window = Arc::new(Mutex::new(Window(itself.clone())));
             bars.add(&mut config, usize::from(BAR), BarKind::Memory64, BAR_SIZE, window);
-            Mutex::new(Self { bars, core, common: Common::default(), config, msix, msix_control, access })
+            Mutex::new(Self { bars, state, common: Common::default(), config, msix, msix_control, access })
         })
     }
 
@@ -63,10 +63,10 @@ impl VirtioPci {
         data.fill(0);
         let Some((region, offset)) = region(offset) else { return };
         match region {
-            Region::Common => self.common.read(&mut self.core, offset, data),
-            Region::Isr if offset == 0 => data[0] = self.core.signals.take_isr(),
+            Region::Common => self.common.read(&mut self.state, offset, data),
+            Region::Isr if offset == 0 => data[0] = self.state.signals.take_isr(),
             Region::Isr | Region::Notify => {}
-            Region::Device => self.core.device.read_config(offset as u64, data),
+            Region::Device => self.state.device.read_config(offset as u64, data),
             Region::Table => self.msix.read_table(offset, data),
             Region::Pending => self.msix.read_pending(offset, data),
         }
@@ -75,10 +75,10 @@ impl VirtioPci {
     fn write_bar(&mut self, offset: u64, data: &[u8]) {
         let Some((region, offset)) = region(offset) else { return };
         match region {
-            Region::Common => self.common.write(&mut self.core, offset, data),
+            Region::Common => self.common.write(&mut self.state, offset, data),
             Region::Isr | Region::Pending => {}
-            Region::Device => self.core.device.write_config(offset as u64, data),
-            Region::Notify => self.core.kicks.ring(offset),
+            Region::Device => self.state.device.write_config(offset as u64, data),
+            Region::Notify => self.state.kicks.ring(offset),
             Region::Table => self.msix.write_table(offset, data),
         }
     }
@@ -113,7 +113,7 @@ impl PciFunction for VirtioPci {
     fn write_config(&mut self, offset: usize, data: &[u8]) {
         self.config.write(offset, data);
         if BarMap::concerns(offset, data.len()) && self.bars.sync(&self.config) {
-            self.core.kicks.place(self.bars.mapped(usize::from(BAR)));
+            self.state.kicks.place(self.bars.mapped(usize::from(BAR)));
         }
         if touches(offset, data.len(), self.msix_control, 2) {
             self.msix.set_control(self.config.u16(self.msix_control));

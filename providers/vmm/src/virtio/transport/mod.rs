@@ -1,7 +1,7 @@
 //! Virtio over PCI, modern only (virtio 1.2, section 4.1): what a driver sees of a [`VirtioDevice`](super::VirtioDevice).
 //!
 //! ```text
-//!   configuration space ─┐             ┌─ common ──► Core: status, features, queues ──activate──► device
+//!   configuration space ─┐             ┌─ common ──► DeviceState: status, features ─activate─► device
 //!   BAR 0 ───────────────┴► VirtioPci ─┼─ notify ──► Kicks ───────────── eventfd ───────────────► device's worker
 //!                                      ├─ ISR, MSI-X ◄── Signals ◄─────── Interrupt ─────────────  device's worker
 //!                                      └─ device ──► device's configuration space
@@ -9,13 +9,13 @@
 //! Kicks reach a worker without passing here once the device is active, by way of [`IoEvents`].
 
 mod common;
-mod core;
 mod function;
 mod identity;
 mod layout;
 mod notify;
 mod queue_setup;
 mod signals;
+mod state;
 #[cfg(test)]
 mod tests;
 

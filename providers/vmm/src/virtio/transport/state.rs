@@ -36,7 +36,7 @@ const EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
 const WATCHED: usize = 256;
 
 /// A device together with what its driver has said.
-pub(super) struct Core {
+pub(super) struct DeviceState {
     // Dropped before the device, so that no kick comes to one that ends.
     pub kicks: Kicks,
     pub device: Box<dyn VirtioDevice>,
@@ -52,7 +52,7 @@ pub(super) struct Core {
     seen: Option<[u8; WATCHED]>,
 }
 
-impl Core {
+impl DeviceState {
     /// A device as after a reset.
     pub fn new(
         device: Box<dyn VirtioDevice>,
