@@ -27,13 +27,30 @@ const RAM: usize = 1 << 20;
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    Config { register: u8, data: Data },
-    Ecam { offset: u16, data: Data },
-    Bar { offset: u16, data: Data },
-    Common { offset: u8, data: Data },
+    Config {
+        register: u8,
+        data: Data,
+    },
+    Ecam {
+        offset: u16,
+        data: Data,
+    },
+    Bar {
+        offset: u16,
+        data: Data,
+    },
+    Common {
+        offset: u8,
+        data: Data,
+    },
     /// Sets a register of a queue to something that may be good.
-    Queue { register: u8, page: u8 },
+    Queue {
+        register: u8,
+        page: u8,
+    },
     Status(u8),
+    /// Resets, and agrees on all that is offered.
+    Agree,
     Signal(u16),
     NeedsReset,
 }
@@ -132,6 +149,20 @@ fn bar(mmio: &Bus) -> u64 {
     u64::from_le_bytes(address) & !0xf
 }
 
+fn agree(mmio: &Bus, bar: u64) {
+    let common = |register: u64, data: &[u8]| mmio.write(bar.wrapping_add(register), data);
+    common(20, &[0]);
+    common(20, &[3]);
+    for page in 0..2_u32 {
+        let mut offered = [0; 4];
+        common(0, &page.to_le_bytes());
+        mmio.read(bar.wrapping_add(4), &mut offered);
+        common(8, &page.to_le_bytes());
+        common(12, &offered);
+    }
+    common(20, &[0xb]);
+}
+
 fuzz_target!(|steps: Vec<Step>| {
     let (mmio, fakes, events) = (Arc::<Bus>::default(), Arc::<Fakes>::default(), Arc::<Events>::default());
     let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM)]).unwrap());
@@ -151,9 +182,13 @@ fuzz_target!(|steps: Vec<Step>| {
                 ports.write(0xcf8, &address.to_le_bytes());
                 data.apply(&ports, 0xcfc + u64::from(register & 3), 4);
             }
-            Step::Ecam { offset, data } => data.apply(&mmio, ECAM + (SLOT << 15) + u64::from(offset & 0xfff), 8),
+            Step::Ecam { offset, data } => {
+                data.apply(&mmio, ECAM + (SLOT << 15) + u64::from(offset & 0xfff), 8)
+            }
             Step::Bar { offset, data } => data.apply(&mmio, bar(&mmio).wrapping_add(offset.into()), 8),
-            Step::Common { offset, data } => data.apply(&mmio, bar(&mmio).wrapping_add((offset & 63).into()), 8),
+            Step::Common { offset, data } => {
+                data.apply(&mmio, bar(&mmio).wrapping_add((offset & 63).into()), 8)
+            }
             Step::Queue { register, page } => {
                 let (at, value) = match register % 5 {
                     0 => (32, u64::from(page) << 12),
@@ -166,6 +201,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 mmio.write(bar(&mmio).wrapping_add(at), &value.to_le_bytes()[..length]);
             }
             Step::Status(value) => mmio.write(bar(&mmio).wrapping_add(20), &[value]),
+            Step::Agree => agree(&mmio, bar(&mmio)),
             Step::Signal(queue) => {
                 if let Some(interrupt) = interrupt() {
                     interrupt.queue(queue);
