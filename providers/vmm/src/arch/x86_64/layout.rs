@@ -67,6 +67,8 @@ pub const PCI_CONFIG_PORTS: Range<u64> = 0xcf8..0xd00;
 pub const COM1_PORTS: Range<u64> = 0x3f8..0x400;
 /// Its interrupt line.
 pub const COM1_GSI: u32 = 4;
+/// The pin of the I/O APIC that the timer's line, 0, is wired to; no other line leads there.
+pub const TIMER_PIN: u32 = 2;
 /// The power registers ([`super::power::PowerBlock`]): PM1a event block at 0, PM1a control at 4, reset at 8.
 pub const POWER_PORTS: Range<u64> = 0x600..0x609;
 /// The interrupt line of ACPI events; level-triggered, active high.

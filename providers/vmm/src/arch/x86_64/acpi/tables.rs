@@ -8,7 +8,7 @@ use acpi_tables::sdt::Sdt;
 use super::{OEM, OEM_REVISION, OEM_TABLE};
 use crate::arch::x86_64::layout::{
     ECAM, IOAPIC, LAPIC, PCI_BUSES, PM1A_CONTROL, PM1A_EVENT, POWER_PORTS, RESET_REGISTER, RESET_VALUE,
-    SCI_GSI,
+    SCI_GSI, TIMER_PIN,
 };
 
 /// FADT boot architecture flags (ACPI 6.5, table 5.11): no VGA, no CMOS clock. That bit 1 is clear says that there is
@@ -53,11 +53,12 @@ pub fn fadt(dsdt: u64, facs: u64) -> FADT {
 
 /// MADT flag: there are two 8259s as well.
 const PCAT_COMPATIBLE: u32 = 1;
-/// Interrupt flags (ACPI 6.5, table 5.26): active high, level-triggered.
+/// Interrupt flags (ACPI 6.5, table 5.26).
+const AS_THE_BUS: u16 = 0;
 const ACTIVE_HIGH_LEVEL: u16 = 0b1101;
 
-/// The interrupt controllers (ACPI 6.5, section 5.2.12). Lines of old are the IOAPIC's pins of the same number, as KVM
-/// has them, line 0 too.
+/// The interrupt controllers (ACPI 6.5, section 5.2.12). Lines of old are the IOAPIC's pins of the same number, but for
+/// the timer's, line 0.
 pub fn madt(cpus: u8) -> Sdt {
     let mut table = Sdt::new(*b"APIC", 36, 5, OEM, OEM_TABLE, OEM_REVISION);
     table.append(LAPIC as u32);
@@ -70,10 +71,12 @@ pub fn madt(cpus: u8) -> Sdt {
     table.append_slice(&[1, 12, 0, 0]);
     table.append(IOAPIC as u32);
     table.append(0u32);
-    // Interrupt source override: bus ISA, source, GSI, flags.
-    table.append_slice(&[2, 10, 0, SCI_GSI as u8]);
-    table.append(SCI_GSI);
-    table.append(ACTIVE_HIGH_LEVEL);
+    // Interrupt source overrides: bus ISA, source, GSI, flags.
+    for (source, gsi, flags) in [(0, TIMER_PIN, AS_THE_BUS), (SCI_GSI as u8, SCI_GSI, ACTIVE_HIGH_LEVEL)] {
+        table.append_slice(&[2, 10, 0, source]);
+        table.append(gsi);
+        table.append(flags);
+    }
     // Local APIC NMI: of all processors, flags as the bus has them, pin LINT1.
     table.append_slice(&[4, 6, 0xff, 0, 0, 1]);
     table
