@@ -18,6 +18,7 @@ pub mod arch;
 pub mod block;
 pub mod bus;
 pub mod config;
+pub mod fuse;
 pub mod hypervisor;
 pub mod interrupt;
 pub mod jail;

@@ -208,7 +208,7 @@ const STREAM: [libc::c_long; 12] = [
     libc::SYS_getpeername,
 ];
 
-const FS: [libc::c_long; 52] = [
+const FS: [libc::c_long; 55] = [
     libc::SYS_openat2,
     libc::SYS_preadv,
     libc::SYS_preadv2,
@@ -258,6 +258,9 @@ const FS: [libc::c_long; 52] = [
     libc::SYS_umask,
     libc::SYS_geteuid,
     libc::SYS_getegid,
+    libc::SYS_setgroups,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
     libc::SYS_inotify_init1,
     libc::SYS_inotify_add_watch,
     libc::SYS_inotify_rm_watch,

@@ -87,6 +87,14 @@ impl Buffers {
         self.length += other.length;
     }
 
+    /// All but the first `count` bytes, in pieces of its own.
+    #[must_use]
+    pub fn tail(&self, count: usize) -> Self {
+        let mut tail = Self { parts: self.parts.clone(), length: self.length, ram: Arc::clone(&self.ram) };
+        tail.skip(count);
+        tail
+    }
+
     /// Empties it, keeping its allocation.
     pub fn clear(&mut self) {
         self.parts.clear();
@@ -193,6 +201,30 @@ impl Buffers {
         // SAFETY: as in `read_from`.
         let written =
             unsafe { libc::writev(fd.as_raw_fd(), self.parts.as_ptr(), self.parts.len() as libc::c_int) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Reads from `fd` at `offset` into the pieces.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn read_from_at(&self, fd: &impl std::os::fd::AsRawFd, offset: u64) -> io::Result<usize> {
+        let (parts, count) = (self.parts.as_ptr(), self.parts.len() as libc::c_int);
+        let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: as in `read_from`.
+        let read = unsafe { libc::preadv(fd.as_raw_fd(), parts, count, offset) };
+        usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Writes the pieces to `fd` at `offset`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn write_to_at(&self, fd: &impl std::os::fd::AsRawFd, offset: u64) -> io::Result<usize> {
+        let (parts, count) = (self.parts.as_ptr(), self.parts.len() as libc::c_int);
+        let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: as in `read_from`.
+        let written = unsafe { libc::pwritev(fd.as_raw_fd(), parts, count, offset) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 

@@ -8,6 +8,7 @@ pub mod blk;
 pub mod buffers;
 pub mod device;
 mod error;
+pub mod fs;
 pub mod net;
 pub mod queue;
 pub mod rng;
