@@ -13,7 +13,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The console log is turned over at this size, bytes; the file before it is kept as `console.log.1`.
@@ -27,6 +27,7 @@ const LINE_LIMIT: usize = 4096;
 pub struct ConsoleHub {
     printed: broadcast::Sender<Arc<[u8]>>,
     typed: mpsc::Sender<Vec<u8>>,
+    ended: watch::Receiver<()>,
     pump: JoinHandle<()>,
 }
 
@@ -41,8 +42,18 @@ impl ConsoleHub {
         let log = BoundedLog::open(log)?;
         let printed = broadcast::Sender::new(256);
         let (typed, keys) = mpsc::channel(64);
-        let pump = tokio::spawn(pump(console, log, observer, printed.clone(), keys));
-        Ok(Self { printed, typed, pump })
+        let (end, ended) = watch::channel(());
+        let pumping = pump(console, log, observer, printed.clone(), keys);
+        let pump = tokio::spawn(async move {
+            pumping.await;
+            drop(end);
+        });
+        Ok(Self { printed, typed, ended, pump })
+    }
+
+    /// Returns when the machine has closed its end and all that it printed has been told.
+    pub async fn ended(&self) {
+        let _ = self.ended.clone().changed().await;
     }
 
     /// A stream to the console: what is written to it is typed, what is read from it was printed.
@@ -283,6 +294,11 @@ mod tests {
         let mut keys = [0; 3];
         machine.read_exact(&mut keys).await.unwrap();
         assert_eq!(&keys, b"ls\n");
+
+        machine.write_all(b"ed\nlast words\n").await.unwrap();
+        drop(machine);
+        hub.ended().await;
+        assert_eq!(heard.0.lock().unwrap()[1..], ["parted", "last words"]);
         assert!(fs_err::read_to_string(&log).unwrap().contains("hello"));
     }
 
