@@ -35,6 +35,7 @@ mod error;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod grow;
 mod image;
 pub mod overlay;
 mod system;
@@ -42,6 +43,7 @@ pub mod table;
 
 pub use boot::{BootFiles, MAX_INITRD, MAX_KERNEL, Rule};
 pub use error::DiskError;
+pub use grow::grow;
 pub use image::{Backing, ENOUGH, Found, Image, MAX_DISK, probe};
 pub use system::{Contents, System, inspect};
 pub use table::Partition;
