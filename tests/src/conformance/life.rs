@@ -7,8 +7,6 @@ use posada_provider_api::{Availability, MachineState, ProviderError, Silent, Sna
 use super::reach::banner;
 use super::{Bench, Trial};
 
-const GRACE: StopRequest = StopRequest::Graceful(Duration::from_secs(30));
-
 pub(super) async fn availability_is_usable(bench: &dyn Bench) {
     assert_eq!(bench.provider().availability().await, Availability::Usable);
 }
@@ -22,7 +20,7 @@ pub(super) async fn from_absent_to_running_and_back(bench: &dyn Bench) {
     trial.up().await;
     assert_eq!(provider.state(dir).await.unwrap(), MachineState::Running);
     banner(&trial).await;
-    let stopped = provider.stop(dir, GRACE).await.unwrap();
+    let stopped = provider.stop(dir, trial.graceful()).await.unwrap();
     assert!(!stopped.forced, "a machine that has booted shuts down when it is asked to: {stopped:?}");
     assert_eq!(provider.state(dir).await.unwrap(), MachineState::Stopped);
     trial.destroy().await;
@@ -32,7 +30,7 @@ pub(super) async fn what_is_written_stays_over_a_restart(bench: &dyn Bench) {
     let trial = Trial::new(bench);
     trial.up().await;
     let first = banner(&trial).await;
-    trial.provider().stop(&trial.dir, GRACE).await.unwrap();
+    trial.provider().stop(&trial.dir, trial.graceful()).await.unwrap();
     trial.up().await;
     assert_eq!(banner(&trial).await, first);
     trial.destroy().await;
@@ -62,7 +60,7 @@ pub(super) async fn suspend_and_resume(bench: &dyn Bench) {
         assert_eq!(provider.state(dir).await.unwrap(), MachineState::Running);
         banner(&trial).await;
         provider.suspend(dir).await.unwrap();
-        let stopped = provider.stop(dir, GRACE).await.unwrap();
+        let stopped = provider.stop(dir, trial.graceful()).await.unwrap();
         assert!(!stopped.forced, "a suspended machine is woken to shut down");
     } else {
         assert!(matches!(provider.suspend(dir).await, Err(ProviderError::Unsupported { .. })));
@@ -72,8 +70,7 @@ pub(super) async fn suspend_and_resume(bench: &dyn Bench) {
 }
 
 pub(super) async fn snapshots_work_or_are_refused(bench: &dyn Bench) {
-    let trial = Trial::new(bench);
-    trial.up().await;
+    let trial = Trial::running(bench).await;
     let saved = trial.provider().snapshot(&trial.dir, SnapshotOp::Save("one".into())).await;
     if trial.provider().features().snapshot {
         saved.unwrap();
@@ -83,7 +80,7 @@ pub(super) async fn snapshots_work_or_are_refused(bench: &dyn Bench) {
     } else {
         assert!(matches!(saved, Err(ProviderError::Unsupported { .. })), "{saved:?}");
     }
-    trial.destroy().await;
+    trial.leave().await;
 }
 
 pub(super) async fn calls_repeat(bench: &dyn Bench) {
@@ -92,10 +89,10 @@ pub(super) async fn calls_repeat(bench: &dyn Bench) {
     provider.destroy(dir).await.expect("destroying what is absent");
     provider.create(dir, &trial.spec, &Silent).await.unwrap();
     provider.create(dir, &trial.spec, &Silent).await.expect("creating twice");
-    provider.stop(dir, GRACE).await.expect("stopping what is stopped");
+    provider.stop(dir, trial.graceful()).await.expect("stopping what is stopped");
     trial.up().await;
-    provider.stop(dir, GRACE).await.unwrap();
-    provider.stop(dir, GRACE).await.expect("stopping twice");
+    provider.stop(dir, trial.graceful()).await.unwrap();
+    provider.stop(dir, trial.graceful()).await.expect("stopping twice");
     provider.destroy(dir).await.unwrap();
     provider.destroy(dir).await.expect("destroying twice");
 }

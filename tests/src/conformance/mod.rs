@@ -9,8 +9,12 @@ mod trouble;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use posada_provider_api::{MachineDir, MachineId, MachineName, MachineSpec, Provider};
+use posada_provider_api::{
+    MachineDir, MachineId, MachineName, MachineSpec, MachineState, Network, Provider, Silent, StopRequest,
+};
 
 /// A backend on trial.
 pub trait Bench: Sync {
@@ -23,6 +27,43 @@ pub trait Bench: Sync {
 
     /// Kills the supervisor of the machine in `dir` with SIGKILL, as an out-of-memory killer would.
     fn kill_supervisor(&self, dir: &MachineDir);
+
+    /// How long a machine may take from its start until its sshd answers.
+    fn boot_patience(&self) -> Duration {
+        Duration::from_secs(120)
+    }
+
+    /// How long a machine that has booted may take to shut down.
+    fn halt_patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// Where a machine is kept that runs from one check to the next, for those that only look at one; `None` gives
+    /// each check its own.
+    fn shared(&self) -> Option<&Shared> {
+        None
+    }
+}
+
+/// A machine that checks find running and leave running. For backends on which a boot takes long.
+#[derive(Default)]
+pub struct Shared(Mutex<Option<(MachineDir, MachineSpec)>>);
+
+impl Shared {
+    /// Destroys it, where one was made.
+    ///
+    /// # Panics
+    /// Where it cannot be destroyed.
+    pub async fn destroy(&self, provider: &dyn Provider) {
+        let kept = self.kept().take();
+        if let Some((dir, _)) = kept {
+            provider.destroy(&dir).await.expect("destroy");
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(MachineDir, MachineSpec)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One test.
@@ -52,7 +93,7 @@ pub const ALL: &[(&str, Check)] = &[
     }),
 ];
 
-/// A machine of one test, destroyed with it.
+/// A machine of one test.
 struct Trial<'a> {
     bench: &'a dyn Bench,
     dir: MachineDir,
@@ -60,6 +101,7 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
+    /// One that has not been made.
     fn new(bench: &'a dyn Bench) -> Self {
         let name = MachineName::new("trial").expect("a name");
         let random = u32::from_ne_bytes(
@@ -71,23 +113,49 @@ impl<'a> Trial<'a> {
         Self { bench, dir, spec }
     }
 
+    /// One that was started, with a forward to its sshd; perhaps by an earlier test. To be handed back by
+    /// [`leave`](Self::leave).
+    async fn running(bench: &'a dyn Bench) -> Self {
+        let kept = bench.shared().and_then(|shared| shared.kept().clone());
+        if let Some((dir, spec)) = kept
+            && bench.provider().state(&dir).await.expect("state") == MachineState::Running
+        {
+            return Self { bench, dir, spec };
+        }
+        let mut trial = Self::new(bench);
+        trial.spec.networks = vec![Network::Forward(reach::forward(0))];
+        if let Some(shared) = bench.shared() {
+            *shared.kept() = Some((trial.dir.clone(), trial.spec.clone()));
+        }
+        trial.up().await;
+        trial
+    }
+
     fn provider(&self) -> &'a dyn Provider {
         self.bench.provider()
     }
 
+    /// A stop that gives the machine the time it may take.
+    fn graceful(&self) -> StopRequest {
+        StopRequest::Graceful(self.bench.halt_patience())
+    }
+
     async fn up(&self) {
-        let silent = posada_provider_api::Silent;
         std::fs::write(self.dir.spec(), serde_json::to_vec(&self.spec).expect("JSON"))
             .expect("the spec is written");
-        self.provider().create(&self.dir, &self.spec, &silent).await.expect("create");
-        self.provider().start(&self.dir, &self.spec, &silent).await.expect("start");
+        self.provider().create(&self.dir, &self.spec, &Silent).await.expect("create");
+        self.provider().start(&self.dir, &self.spec, &Silent).await.expect("start");
+    }
+
+    /// Ends the use of a machine that [`running`](Self::running) gave.
+    async fn leave(self) {
+        if self.bench.shared().is_none() {
+            self.destroy().await;
+        }
     }
 
     async fn destroy(self) {
         self.provider().destroy(&self.dir).await.expect("destroy");
-        assert_eq!(
-            self.provider().state(&self.dir).await.expect("state"),
-            posada_provider_api::MachineState::Absent
-        );
+        assert_eq!(self.provider().state(&self.dir).await.expect("state"), MachineState::Absent);
     }
 }

@@ -6,15 +6,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use posada_provider_api::{Forward, Network, Protocol, Silent};
+use posada_provider_api::{Forward, Protocol, Silent};
 
 use super::{Bench, Trial};
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long an answer may take of a machine that is up.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The line an SSH server greets with (RFC 4253, section 4.2), read through `connect`.
 pub(super) async fn banner(trial: &Trial<'_>) -> String {
-    let fd = trial.provider().connect(&trial.dir, 22, PATIENCE, &Silent).await.expect("connect");
+    let patience = trial.bench.boot_patience();
+    let fd = trial.provider().connect(&trial.dir, 22, patience, &Silent).await.expect("connect");
     read_line(fd).await
 }
 
@@ -33,40 +35,35 @@ async fn read_line(fd: OwnedFd) -> String {
 }
 
 pub(super) async fn sshd_is_reached_by_event(bench: &dyn Bench) {
-    let trial = Trial::new(bench);
-    trial.up().await;
+    let trial = Trial::running(bench).await;
     // At once, long before sshd listens.
     banner(&trial).await;
-    trial.destroy().await;
+    trial.leave().await;
 }
 
 pub(super) async fn the_ssh_endpoint_answers(bench: &dyn Bench) {
-    let trial = Trial::new(bench);
-    trial.up().await;
+    let trial = Trial::running(bench).await;
     let inside = banner(&trial).await;
     let endpoint = trial.provider().ssh_endpoint(&trial.dir).await.unwrap();
     assert!(endpoint.address.ip().is_loopback());
     let outside = TcpStream::connect(endpoint.address).expect("the host's port");
     assert_eq!(read_line(outside.into()).await, inside);
-    trial.destroy().await;
+    trial.leave().await;
 }
 
 pub(super) async fn forwards_are_in_force(bench: &dyn Bench) {
-    let mut trial = Trial::new(bench);
-    trial.spec.networks = vec![Network::Forward(forward(0))];
-    trial.up().await;
+    let trial = Trial::running(bench).await;
     let inside = banner(&trial).await;
     let ports = trial.provider().forwards(&trial.dir).await.unwrap();
     let port = ports.iter().find(|port| port.asked.name.as_deref() == Some("trial")).expect("the forward");
     assert_ne!(port.host, 0);
     let outside = TcpStream::connect(("127.0.0.1", port.host)).expect("the forwarded port");
     assert_eq!(read_line(outside.into()).await, inside);
-    trial.destroy().await;
+    trial.leave().await;
 }
 
 pub(super) async fn the_console_is_attached(bench: &dyn Bench) {
-    let trial = Trial::new(bench);
-    trial.up().await;
+    let trial = Trial::running(bench).await;
     banner(&trial).await;
     let console = trial.provider().console(&trial.dir).await.unwrap();
     let mut console = UnixStream::from(console.stream);
@@ -77,7 +74,7 @@ pub(super) async fn the_console_is_attached(bench: &dyn Bench) {
     let mut byte = [0];
     console.read_exact(&mut byte).expect("the terminal echoes");
     assert!(trial.dir.console_log().exists());
-    trial.destroy().await;
+    trial.leave().await;
 }
 
 /// A forward to sshd from this host port.

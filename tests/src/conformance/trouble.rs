@@ -8,15 +8,14 @@ use super::reach::{banner, forward, taken_port};
 use super::{Bench, Trial};
 
 pub(super) async fn a_silent_port_is_told(bench: &dyn Bench) {
-    let trial = Trial::new(bench);
-    trial.up().await;
+    let trial = Trial::running(bench).await;
     banner(&trial).await;
     let began = Instant::now();
     let error = trial.provider().connect(&trial.dir, 9, Duration::from_secs(2), &Silent).await.unwrap_err();
     assert!(began.elapsed() >= Duration::from_secs(2), "all the patience is used");
     let ProviderError::Machine { what, .. } = error else { panic!("{error:?}") };
     assert!(what.contains("port 9"), "{what}");
-    trial.destroy().await;
+    trial.leave().await;
 }
 
 pub(super) async fn a_taken_port_is_told(bench: &dyn Bench) {
