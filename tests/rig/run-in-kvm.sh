@@ -4,6 +4,7 @@
 #   tests/rig/run-in-kvm.sh [OPTION]... -- COMMAND [ARG]...
 #     -d DIR          where the command runs, and the only folder whose changes stay (default: the working folder)
 #     -s DIR          what /scratch holds to begin with (default: nothing)
+#     -b FILE         a raw image that is /dev/nvme0n2, writable
 #     -e NAME=VALUE   an environment variable; may be given again. PATH and HOME are the caller's, POSADA_RIG is 1
 #     -t SECONDS      after which all is ended (default 600)
 #     -m MIB          memory (default 3072)
@@ -14,11 +15,12 @@
 # no network but loopback. Exits with the command's status; 124 if time ran out, 125 if the machine gave no status.
 set -euo pipefail
 here=$(dirname -- "$(realpath "$0")")
-dir=$PWD scratch='' limit=600 memory=3072 cpus=1 verbose='' variables=()
-while getopts d:s:e:t:m:c:v option; do
+dir=$PWD scratch='' disk='' limit=600 memory=3072 cpus=1 verbose='' variables=()
+while getopts d:s:b:e:t:m:c:v option; do
     case $option in
         d) dir=$OPTARG ;;
         s) scratch=$OPTARG ;;
+        b) disk=$OPTARG ;;
         e) variables+=("$OPTARG") ;;
         t) limit=$OPTARG ;;
         m) memory=$OPTARG ;;
@@ -31,6 +33,7 @@ shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "run-in-kvm: no command" >&2; exit 2; }
 [ "$(id -u)" -eq 0 ] || { echo "run-in-kvm: needs root, to show the host's files as they are" >&2; exit 2; }
 dir=$(realpath "$dir")
+[ "$dir" != / ] || { echo "run-in-kvm: all of the host's files are not a folder to work in" >&2; exit 2; }
 
 kernel=$("$here/unpack.sh" linux-image-cloud-amd64)
 vmlinux=$("$here/vmlinux.sh" "$kernel")
@@ -66,6 +69,14 @@ until [[ $words == *Waiting* ]]; do
     words+=$line
 done
 
+disks=()
+add_disk() { # FILE
+    local id=disk${#disks[@]}
+    disks+=(-drive "if=none,id=$id,file=$1,format=raw,cache=unsafe,discard=unmap" -device "nvme-ns,bus=nvme,drive=$id")
+}
+add_disk "$run/scratch"
+[ -z "$disk" ] || add_disk "$disk"
+
 # What costs an emulated CPU time and says nothing about a KVM is off.
 command_line="console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check nokaslr init_on_alloc=0"
 command_line+=" cryptomgr.notests lsm= i8042.nokbd i8042.noaux"
@@ -83,8 +94,7 @@ timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel tcg,thread=multi,tb
     -chardev file,id=stderr,path=/dev/fdset/2,append=on -device virtserialport,chardev=stderr,name=stderr \
     -chardev "file,id=status,path=$run/status" -device virtserialport,chardev=status,name=status \
     -chardev "socket,id=root,path=$run/root" -device vhost-user-fs-pci,chardev=root,tag=host \
-    -drive "if=none,id=scratch,file=$run/scratch,format=raw,cache=unsafe,discard=unmap" \
-    -device nvme,drive=scratch,serial=scratch -device virtio-rng-pci \
+    -device nvme,id=nvme,serial=rig -device virtio-rng-pci "${disks[@]}" \
     </dev/null 10>&1 11>&2 || status=$?
 
 [ -z "$verbose" ] || cat "$run/console" >&2
