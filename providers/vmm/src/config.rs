@@ -1,8 +1,10 @@
 //! What a machine is to be: plain values and open descriptors. Nothing here reads a file or knows a default of
 //! Posada's.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One machine, completely described.
 #[derive(Debug)]
@@ -15,6 +17,16 @@ pub struct VmConfig {
     pub memory: u64,
     /// What is started.
     pub boot: Boot,
+    /// Where the first serial line ends: what the guest prints is written to it, what is read from it is typed.
+    /// A stream socket.
+    pub serial: OwnedFd,
+    /// Its virtio devices.
+    pub devices: Devices,
+}
+
+/// A machine's virtio devices.
+#[derive(Debug, Default)]
+pub struct Devices {
     /// Disks in the order the guest sees them; the first is `/dev/vda`.
     pub disks: Vec<Disk>,
     /// Network interfaces in the order the guest sees them.
@@ -25,11 +37,34 @@ pub struct VmConfig {
     pub vsock: Option<Vsock>,
     /// Whether the guest gives free memory back.
     pub balloon: bool,
-    /// Where the first serial line ends: what the guest prints is written to it, what is read from it is typed.
-    /// A stream socket; must not block.
-    pub serial: OwnedFd,
-    /// Where the virtio console ends, of the same kind; `None` for none.
+    /// Where the virtio console (`/dev/hvc0`) ends, a stream socket; `None` for none.
     pub console: Option<OwnedFd>,
+    /// Who hears of what goes wrong with a disk while the machine runs.
+    pub faults: Option<FaultListener>,
+}
+
+/// Hears, in words for people, of what goes wrong on the host while the guest merely sees an error. Called on devices'
+/// threads.
+#[derive(Clone)]
+pub struct FaultListener(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl FaultListener {
+    /// One that calls `hear`.
+    #[must_use]
+    pub fn new(hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(&self, what: &str) {
+        (self.0)(what);
+    }
+}
+
+impl fmt::Debug for FaultListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultListener")
+    }
 }
 
 /// What is started. Files are read once, at the start.

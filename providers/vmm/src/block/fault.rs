@@ -1,5 +1,6 @@
 //! What can go wrong with an image, when it is opened and later.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,6 +111,24 @@ pub enum BlockFault {
         /// What the kernel said.
         error: String,
     },
+}
+
+impl fmt::Display for BlockFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DiskFull { path } => write!(
+                f,
+                "there is no room left for {}: the machine's writes fail; free some space on the host",
+                path.display()
+            ),
+            Self::Corrupt { path, what } => {
+                write!(f, "{} is damaged ({what}): the machine's disk fails there", path.display())
+            }
+            Self::Io { path, error } => {
+                write!(f, "{} cannot be read or written: {error}", path.display())
+            }
+        }
+    }
 }
 
 /// Who is told of faults of a running image; each kind is told once.

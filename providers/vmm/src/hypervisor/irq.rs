@@ -35,9 +35,13 @@ struct Routes {
 
 impl Irqs {
     /// The routes of `vm`, which has interrupt controllers.
-    #[must_use]
-    pub fn new(vm: Arc<VmFd>) -> Arc<Self> {
-        Arc::new(Self { vm, routes: Mutex::default() })
+    ///
+    /// # Errors
+    /// What KVM says.
+    pub fn new(vm: Arc<VmFd>) -> io::Result<Arc<Self>> {
+        let irqs = Self { vm, routes: Mutex::default() };
+        irqs.set(&Routes::default())?;
+        Ok(Arc::new(irqs))
     }
 
     /// An edge-triggered line to pin `gsi` of the I/O APIC.
@@ -67,13 +71,17 @@ impl Irqs {
         if before == message {
             return Ok(());
         }
+        self.set(&routes)
+    }
+
+    fn set(&self, routes: &Routes) -> io::Result<()> {
         let entries: Vec<_> = pins().chain(routes.messages.iter().map(|(&gsi, m)| msi(gsi, *m))).collect();
         let table = KvmIrqRouting::from_entries(&entries).map_err(io::Error::other)?;
         Ok(self.vm.set_gsi_routing(&table)?)
     }
 }
 
-/// The routes a machine has before any is set: the first sixteen lines also lead to the old controllers.
+/// The lines: the first sixteen also lead to the old controllers.
 fn pins() -> impl Iterator<Item = kvm_irq_routing_entry> {
     let chip = |gsi, irqchip, pin| {
         let mut entry =

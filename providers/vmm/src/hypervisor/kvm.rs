@@ -10,6 +10,7 @@ use kvm_ioctls::{Cap, VmFd};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 use super::{HypervisorError, Vcpu};
+use crate::arch::current::layout;
 use crate::memory::GuestRam;
 
 /// The version of the interface, fixed since Linux 2.6.22 (Documentation/virt/kvm/api.rst, KVM_GET_API_VERSION).
@@ -62,7 +63,8 @@ impl Kvm {
     pub fn create(&self, ram: Arc<GuestRam>) -> Result<KvmVm, HypervisorError> {
         let call = HypervisorError::call;
         let vm = self.kvm.create_vm().map_err(call("make a machine"))?;
-        //ARCH
+        vm.set_identity_map_address(layout::KVM_IDENTITY_MAP).map_err(call("place its identity map"))?;
+        vm.set_tss_address(layout::KVM_TSS as usize).map_err(call("place its task state"))?;
         vm.create_irq_chip().map_err(call("make interrupt controllers"))?;
         // Kernels before 5.3 calibrate their clock by it; later ones never touch it, and idle it costs nothing.
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..kvm_pit_config::default() };

@@ -1,32 +1,44 @@
 //! Why a machine cannot be built or started.
 
 use std::io;
-use std::path::PathBuf;
 
-use crate::arch::BootError;
+use crate::arch::current::acpi::AcpiError;
+use crate::arch::current::boot::BootError;
+use crate::arch::current::cpu::CpuError;
+use crate::arch::current::layout::LayoutError;
+use crate::bus::BusError;
 use crate::hypervisor::HypervisorError;
+use crate::pci::PciError;
+use crate::virtio::blk::BlkError;
 
 /// What is wrong with a machine's configuration, or with the host for it.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
-    /// A value is out of bounds.
-    #[error("{0}")]
-    Config(String),
     /// KVM or the host's memory.
     #[error(transparent)]
     Hypervisor(#[from] HypervisorError),
+    /// The amount of memory.
+    #[error(transparent)]
+    Memory(#[from] LayoutError),
+    /// The processors.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
     /// The kernel, its initial RAM disk, or its command line.
     #[error(transparent)]
     Boot(#[from] BootError),
-    /// A disk image.
-    #[error("the disk {path} cannot be used: {source}")]
-    Disk {
-        /// Its image.
-        path: PathBuf,
-        /// Why.
-        source: crate::block::BlockError,
-    },
-    /// Another device.
+    /// The tables that describe the machine to its kernel.
+    #[error(transparent)]
+    Acpi(#[from] AcpiError),
+    /// A device finds no place among the others: there are too many.
+    #[error(transparent)]
+    Slot(#[from] PciError),
+    /// The same, for its registers.
+    #[error(transparent)]
+    Registers(#[from] BusError),
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] BlkError),
+    /// A device.
     #[error("the {device} cannot be set up: {source}")]
     Device {
         /// Which one.

@@ -8,14 +8,14 @@
 //! how it ended ([`Exit`]); then all vCPUs are called out of the guest, and dropping [`Running`] ends the rest.
 
 mod control;
-//mod error;
+mod error;
 mod exit;
-//mod plug;
-//mod running;
-//mod vm;
+mod plug;
+mod running;
+mod vm;
 
 pub use control::Handle;
-//pub use error::VmError;
+pub use error::VmError;
 pub use exit::Exit;
-//pub use running::Running;
-//pub use vm::Vm;
+pub use running::Running;
+pub use vm::Vm;

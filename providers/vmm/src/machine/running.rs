@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use super::control::Control;
 use super::vm::{Parts, Vm};
 use super::{Exit, Handle, VmError};
 use crate::bus::Bus;
 use crate::hypervisor::{Ended, Kicker, Vcpu};
+use crate::jail;
+use crate::worker::ThreadKind;
 
 /// A machine that runs. Dropping it ends the machine and everything it holds.
 pub struct Running {
@@ -31,10 +32,8 @@ impl Vm {
         for vcpu in vcpus {
             let (control, parts) = (running.control.clone(), &running._parts);
             let (ports, mmio) = (parts.ports.clone(), parts.mmio.clone());
-            let started = thread::Builder::new()
-                .name(format!("vcpu{}:{name}", vcpu.index()))
-                .spawn(move || live(vcpu, &ports, &mmio, &control));
-            match started {
+            let called = format!("vcpu{}:{name}", vcpu.index());
+            match jail::spawn(ThreadKind::Vcpu, &called, move || live(vcpu, &ports, &mmio, &control)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     running.control.adopt(threads);

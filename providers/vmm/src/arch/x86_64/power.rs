@@ -143,6 +143,29 @@ impl BusDevice for ResetLine {
     }
 }
 
+/// The reset control register, at [`super::layout::CF9_PORT`].
+pub struct ResetControl(PowerListener);
+
+impl ResetControl {
+    /// A register that tells `listener`.
+    #[must_use]
+    pub fn new(listener: PowerListener) -> Self {
+        Self(listener)
+    }
+}
+
+impl BusDevice for ResetControl {
+    fn read(&mut self, _offset: u64, data: &mut [u8]) {
+        data.fill(0);
+    }
+
+    fn write(&mut self, _offset: u64, data: &[u8]) {
+        if data.first().is_some_and(|value| is_cf9_reset(*value)) {
+            (self.0)(PowerRequest::Reset);
+        }
+    }
+}
+
 /// Whether a byte written to [`super::layout::CF9_PORT`] resets the machine: system reset or more, and the reset bit.
 #[must_use]
 pub fn is_cf9_reset(value: u8) -> bool {
