@@ -113,7 +113,8 @@ fn serve(shared: &Shared) {
     }
 }
 
-fn perform(operation: &Operation) -> i32 {
+/// Does it in this thread, and says how it came out: bytes transferred, or the negative error.
+pub(super) fn perform(operation: &Operation) -> i32 {
     let fd = operation.file.as_raw_fd();
     loop {
         let result = match &operation.action {

@@ -1,16 +1,25 @@
-//! Operations by io_uring.
+//! Operations by io_uring, but for writes: most file systems take buffered writes only from a thread that may wait,
+//! so that the kernel hands each to a thread of its own, which costs several times what the copy to the page cache
+//! does. They are done at once where they are queued, until one had to wait (for the host's disk, when too much
+//! is unwritten): then the ring has them for a while, so that reads do not wait with them.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
 use super::engine::{Action, Operation};
+use super::pool::perform;
 
 /// Entries of the submission queue; what does not fit waits with us.
 const ENTRIES: u32 = 256;
+/// A write that takes longer than this has waited for the disk.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How many writes the ring has after one that waited.
+const RESPITE: u32 = 64;
 
 /// A ring, and what did not fit into it yet.
 pub(super) struct Ring {
@@ -18,6 +27,10 @@ pub(super) struct Ring {
     waiting: VecDeque<squeue::Entry>,
     /// Submitted and not reaped; bounded by the completion queue, which so never overflows.
     flying: usize,
+    /// Done where they were queued, and not told yet.
+    done: Vec<(usize, i32)>,
+    /// So many writes go by the ring.
+    respite: u32,
 }
 
 impl Ring {
@@ -41,7 +54,7 @@ impl Ring {
         if !needed.iter().all(|&code| probe.is_supported(code)) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Ok(Self { ring, waiting: VecDeque::new(), flying: 0 })
+        Ok(Self { ring, waiting: VecDeque::new(), flying: 0, done: Vec::new(), respite: 0 })
     }
 
     /// Readable when operations have ended.
@@ -52,12 +65,25 @@ impl Ring {
 
     /// Queues one, to be begun by the next `advance`. The engine keeps the operation until its end is told.
     pub fn queue(&mut self, index: usize, operation: &Arc<Operation>) {
+        if let Action::Write(..) = operation.action {
+            if self.respite == 0 {
+                let begun = Instant::now();
+                self.done.push((index, perform(operation)));
+                if begun.elapsed() > PATIENCE {
+                    self.respite = RESPITE;
+                }
+                return;
+            }
+            self.respite -= 1;
+        }
         self.waiting.push_back(entry(operation).user_data(index as u64));
     }
 
     /// Begins what is queued, waits for one end where `wait` says so, and adds all ends to `done`.
     pub fn advance(&mut self, wait: bool, done: &mut Vec<(usize, i32)>) {
         self.fill();
+        let wait = wait && self.done.is_empty();
+        done.append(&mut self.done);
         let begun = if wait && self.flying > 0 { self.ring.submit_and_wait(1) } else { self.begin() };
         // What could not be begun now (interrupted, or the kernel short of memory) stays in the queue, and is begun
         // by the next turn: another end makes one, and without any under way `wait` does.

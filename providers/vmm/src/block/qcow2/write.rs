@@ -178,13 +178,30 @@ impl Qcow2 {
         buffers: &Buffers,
     ) -> io::Result<()> {
         let end = position + buffers.len() as u64;
-        let (head, tail) = (self.old(range.start, position).await?, self.old(end, range.end).await?);
+        let (head, tail) = self.around(&range, position, end).await?;
         let offset = if head.is_some() { host } else { host + (position - range.start) };
         let mut all = head.unwrap_or_else(Buffers::empty).chain(buffers.clone());
         if let Some(tail) = tail {
             all = all.chain(tail);
         }
         self.engine.write(&self.file, offset, &all).await
+    }
+
+    /// What the disk has in a range of whole clusters before `position` and from `end` on.
+    async fn around(
+        &self,
+        range: &Range<u64>,
+        position: u64,
+        end: u64,
+    ) -> io::Result<(Option<Buffers>, Option<Buffers>)> {
+        let one = range.end - range.start == u64::from(self.cluster_size());
+        if !one || position == range.start || end == range.end {
+            return Ok((self.old(range.start, position).await?, self.old(end, range.end).await?));
+        }
+        // One read of the whole is cheaper than two beside what is written.
+        let Some(old) = self.old(range.start, range.end).await? else { return Ok((None, None)) };
+        let (head, tail) = ((position - range.start) as usize, (end - range.start) as usize);
+        Ok((Some(old.slice(0, head)), Some(old.slice(tail, usize::MAX))))
     }
 
     /// What the disk has in a range within one cluster; `None` where that is zeros, which a new cluster has already.
