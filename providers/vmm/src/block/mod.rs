@@ -28,5 +28,11 @@ pub use fault::{BlockFault, FaultSink, OpenError};
 pub use image::{Image, ImageOptions};
 pub use tasks::{Tasks, block_on};
 
+/// Reads a qcow2 header, whatever it is.
+#[doc(hidden)]
+pub fn fuzz_qcow2_header(bytes: &[u8]) {
+    qcow2::fuzz_header(bytes);
+}
+
 #[cfg(test)]
 mod tests;
