@@ -243,9 +243,13 @@ impl Fault for BoxError {
             Self::NotABox { refusal: Refusal::Truncated | Refusal::Corrupt(_), .. } => {
                 "fetch or make the file again; nothing was stored".to_owned()
             }
+            Self::NotABox { refusal: Refusal::Disk { hint, .. }, .. } => {
+                let hint = hint.as_deref().unwrap_or("fetch or make the file again");
+                format!("{hint}; nothing was stored")
+            }
             Self::NotABox { .. } => {
-                "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init; nothing was \
-                 stored"
+                "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init, or a disk image \
+                 (raw or qcow2); nothing was stored"
                     .to_owned()
             }
             Self::VersionTaken { .. } => "give another version, or replace it with `--force`".to_owned(),

@@ -6,6 +6,7 @@
 pub mod build;
 mod cancel;
 mod digest;
+mod disk;
 mod error;
 mod metadata;
 mod progress;

@@ -4,25 +4,10 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use posada_provider_api::DiskFormat;
-
 use crate::{BoxError, Digest};
 
 /// Name of a box's record in its directory.
 pub const RECORD: &str = "box.json";
-
-/// Name of the kernel that was taken out of a disk, in a box's directory.
-pub const KERNEL: &str = "boot/kernel";
-/// Name of the initial RAM file system that was taken out of a disk, in a box's directory.
-pub const INITRD: &str = "boot/initrd";
-
-/// Name of a disk image of this format in a box's directory.
-pub fn disk(format: DiskFormat) -> &'static str {
-    match format {
-        DiskFormat::Raw => "disk.raw",
-        DiskFormat::Qcow2 => "disk.qcow2",
-    }
-}
 
 /// Where everything is.
 #[derive(Debug, Clone)]

@@ -33,10 +33,11 @@ pub use add::NewBox;
 pub(crate) use incoming::Scratch;
 pub use remove::{Removed, Which};
 
+use crate::disk::{self, DiskRecord};
 use crate::unpack::TREE;
 use crate::{BoxError, BoxMetadata, Digest, Form, Version};
 use layout::Layout;
-use record::{DiskRecord, Record};
+use record::Record;
 
 /// The store of one user.
 #[derive(Debug, Clone)]
@@ -79,12 +80,12 @@ impl StoredBox {
     /// The disk image, where the box holds one.
     #[must_use]
     pub fn disk(&self) -> Option<StoredDisk> {
-        let disk = self.disk.as_ref()?;
+        let there = self.disk.as_ref()?;
         Some(StoredDisk {
-            path: self.home.join(layout::disk(disk.format)),
-            format: disk.format,
-            size: disk.size,
-            seeding: disk.seeding,
+            path: self.home.join(disk::file_name(there.format)),
+            format: there.format,
+            size: there.size,
+            seeding: there.seeding,
         })
     }
 
@@ -93,8 +94,8 @@ impl StoredBox {
     pub fn boot(&self) -> Option<BootSource> {
         let boot = self.disk.as_ref()?.boot.as_ref()?;
         Some(BootSource {
-            kernel: self.home.join(layout::KERNEL),
-            initrd: boot.initrd.then(|| self.home.join(layout::INITRD)),
+            kernel: self.home.join(disk::KERNEL),
+            initrd: boot.initrd.then(|| self.home.join(disk::INITRD)),
             cmdline: boot.cmdline.clone(),
         })
     }

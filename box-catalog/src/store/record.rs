@@ -4,12 +4,12 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use posada_provider_api::{DiskFormat, Seeding};
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::layout::{Layout, Locked, RECORD};
 use super::{Store, StoredBox};
+use crate::disk::DiskRecord;
 use crate::unpack::Unpacked;
 use crate::{BoxError, BoxMetadata, Digest, Version};
 
@@ -28,31 +28,6 @@ pub struct Record {
     pub disk: Option<DiskRecord>,
     /// Its names, also those that were given to other content since.
     pub names: Vec<Name>,
-}
-
-/// A box's disk image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskRecord {
-    pub format: DiskFormat,
-    /// How large the disk is for a machine, bytes.
-    pub size: u64,
-    pub seeding: Seeding,
-    /// What was taken out of it to boot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot: Option<BootRecord>,
-}
-
-/// What was taken out of a disk to boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootRecord {
-    /// Whether there is an initial RAM file system.
-    pub initrd: bool,
-    /// The kernel's command line.
-    pub cmdline: String,
-    /// The kernel's version: `6.1.0-40-cloud-amd64`.
-    pub version: String,
-    /// What chose it.
-    pub chosen_by: String,
 }
 
 /// One name of a box.
@@ -84,7 +59,7 @@ impl Record {
             archive_size: unpacked.archive_size,
             size: unpacked.size,
             metadata: unpacked.metadata,
-            disk: None,
+            disk: unpacked.disk,
             names: vec![name],
         }
     }

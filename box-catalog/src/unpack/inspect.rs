@@ -17,10 +17,18 @@ const INITS: [&str; 5] =
 /// Where a box built by Posada says what it is.
 const DECLARATION: &str = "usr/lib/posada/box.json";
 
+/// What a box built by Posada says of itself.
 #[derive(Debug, Default, Deserialize)]
-struct Declaration {
-    user: Option<String>,
-    recipe: Option<crate::Digest>,
+pub struct Declaration {
+    pub user: Option<String>,
+    pub recipe: Option<crate::Digest>,
+}
+
+impl Declaration {
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        serde_json::from_str(text)
+            .map_err(|error| Refusal::Contradiction(format!("its /{DECLARATION} cannot be read: {error}")))
+    }
 }
 
 /// Looks at the tree below `root`; `user`, where given, is who logs in whatever the tree says.
@@ -30,8 +38,7 @@ pub fn inspect(root: BorrowedFd<'_>, user: Option<&str>) -> Result<BoxMetadata, 
         return Err(Refusal::NoRootfs(format!("none of /{} is there", INITS.join(", /"))));
     };
     let declaration = match text(root, DECLARATION) {
-        Some(text) => serde_json::from_str(&text)
-            .map_err(|error| Refusal::Contradiction(format!("its /{DECLARATION} cannot be read: {error}")))?,
+        Some(text) => Declaration::parse(&text)?,
         None => Declaration::default(),
     };
     let accounts = metadata::accounts(&text(root, "etc/passwd").unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Unpacking an archive that may come from anywhere into a tree that is safe to run: one pass, bounded memory.
 
 mod compression;
+mod disk;
 mod inspect;
 mod pax;
 mod pump;
@@ -13,9 +14,12 @@ mod vagrant;
 use std::io::Read;
 
 pub use refusal::Refusal;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::disk::DiskRecord;
 use crate::{BoxMetadata, Digest};
+use compression::Content;
 use tar_stream::{Kind, TarStream};
 use tree::{Made, Tree};
 
@@ -48,11 +52,15 @@ pub struct Unpacked {
     pub size: u64,
     /// What the tree says of itself.
     pub metadata: BoxMetadata,
+    /// The disk image, where it holds one.
+    #[serde(default)]
+    pub disk: Option<DiskRecord>,
     /// Device nodes outside of `/dev` that were left out.
     pub skipped_devices: u64,
 }
 
-/// Unpacks `input` into the new directory [`TREE`] of the current directory and writes it to disk.
+/// Unpacks `input` into the new directory [`TREE`] of the current directory, or takes it as a disk image, and writes it
+/// to disk.
 /// `user`, where given, is who logs in; `seen` hears of every chunk of the archive that was read, bytes.
 ///
 /// # Errors
@@ -65,10 +73,30 @@ pub fn unpack(
 ) -> Result<Unpacked, Refusal> {
     let (reader, pump) = pump::pump(input, seen);
     let mut writing = Writing { tree: Tree::create(TREE)?, limits, bytes: 0, entries: 0, skipped_devices: 0 };
-    let stream = TarStream::new(compression::decompress(reader)?);
-    writing.archive(stream)?;
+    let found = match compression::content(reader)? {
+        Content::Archive(archive) => writing.archive(TarStream::new(archive))?,
+        Content::Disk(mut image) => {
+            disk::write(&mut image, limits.bytes)?;
+            Holds::Disk { vagrant: false }
+        }
+    };
     let pumped = pump.join().map_err(|_| Refusal::Corrupt("the reader failed".to_owned()))?;
     let pumped = pumped.map_err(|error| Refusal::reading(&error))?;
+    if let Holds::Disk { vagrant } = found {
+        let taken = disk::take(user, vagrant)?;
+        let failed = |errno| Refusal::writing(TREE.as_bytes(), errno);
+        rustix::fs::unlinkat(CWD, TREE, AtFlags::REMOVEDIR).map_err(failed)?;
+        let here = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        here.and_then(rustix::fs::syncfs).map_err(failed)?;
+        return Ok(Unpacked {
+            digest: pumped.digest,
+            archive_size: pumped.size,
+            size: taken.size,
+            metadata: taken.metadata,
+            disk: Some(taken.record),
+            skipped_devices: 0,
+        });
+    }
     if writing.entries == 0 {
         return Err(Refusal::Empty);
     }
@@ -80,8 +108,19 @@ pub fn unpack(
         archive_size: pumped.size,
         size: writing.bytes,
         metadata,
+        disk: None,
         skipped_devices: writing.skipped_devices,
     })
+}
+
+/// What an archive turned out to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Rootfs,
+    /// A disk image; `vagrant` says that it came in a Vagrant box.
+    Disk {
+        vagrant: bool,
+    },
 }
 
 struct Writing {
@@ -93,8 +132,8 @@ struct Writing {
 }
 
 impl Writing {
-    /// Takes a whole archive, which is a root file system or a Vagrant box that holds one.
-    fn archive(&mut self, mut stream: TarStream<impl Read + Send>) -> Result<(), Refusal> {
+    /// Takes a whole archive, which is a root file system, or holds one or a disk image as Vagrant's boxes do.
+    fn archive(&mut self, mut stream: TarStream<impl Read + Send>) -> Result<Holds, Refusal> {
         let mut box_file = vagrant::BoxFile::default();
         while let Some(entry) = stream.next_entry()? {
             let Some(path) = tree::clean(&entry.path, b"")? else { continue };
@@ -103,12 +142,20 @@ impl Writing {
                     let inner = compression::decompress(stream.data())?;
                     self.rootfs(TarStream::new(inner))?;
                 }
+                vagrant::Look::DiskImage => {
+                    let Kind::File { size, extents } = &entry.kind else { continue };
+                    disk::write_extents(&mut stream.data(), *size, extents, self.limits.bytes)?;
+                }
                 vagrant::Look::Description => {}
                 vagrant::Look::NotABoxFile => self.entry(&path, &entry, &mut stream.data())?,
             }
         }
         box_file.check(self.entries)?;
-        stream.drain()
+        stream.drain()?;
+        Ok(match box_file.disk() {
+            Some(vagrant) => Holds::Disk { vagrant },
+            None => Holds::Rootfs,
+        })
     }
 
     /// Takes a root file system inside of a Vagrant box; those made for LXC have it all below `rootfs/`.

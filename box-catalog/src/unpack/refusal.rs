@@ -37,8 +37,18 @@ pub enum Refusal {
     /// An archive, but of something that cannot run as a machine.
     #[error("it holds no root file system: {0}")]
     NoRootfs(String),
+    /// A disk image that cannot be taken.
+    #[error("{what}")]
+    Disk {
+        /// What is wrong with it.
+        what: String,
+        /// What to do next.
+        hint: Option<String>,
+    },
     /// A Vagrant box for another provider.
-    #[error("it is a Vagrant box for `{0}`, which holds no root file system")]
+    #[error(
+        "it is a Vagrant box for `{0}`, which holds neither a root file system nor a disk that can be read"
+    )]
     OtherProvider(String),
     /// What it says of itself does not hold.
     #[error("{0}")]

@@ -1,4 +1,5 @@
-//! Vagrant's `.box` files: an archive with `metadata.json` and, for LXC, the root file system as an archive inside.
+//! Vagrant's `.box` files: an archive with `metadata.json` and, for LXC, the root file system as an
+//! archive inside, or, for libvirt and QEMU, a disk image.
 
 use std::io::Read;
 
@@ -13,8 +14,10 @@ const MAX_DESCRIPTION: u64 = 1024 * 1024;
 const ROOTFS_ARCHIVES: [&[u8]; 4] = [b"rootfs.tar", b"rootfs.tar.gz", b"rootfs.tar.xz", b"rootfs.tar.zst"];
 /// What lies beside the root file system.
 const DESCRIPTIONS: [&[u8]; 5] = [b"lxc-config", b"lxc-template", b"lxc.conf", b"Vagrantfile", b"info.json"];
-const DISK_IMAGES: [&[u8]; 6] =
-    [b"box.img", b"box.ovf", b"disk.vmdk", b"box-disk001.vmdk", b"box-disk1.vmdk", b"box_0.img"];
+/// Disk images: of Vagrant's boxes for libvirt and QEMU, and as Debian packs them.
+const DISK_IMAGES: [&[u8]; 3] = [b"box.img", b"box_0.img", b"disk.raw"];
+/// What only boxes for other virtual machines have.
+const FOREIGN: [&[u8]; 4] = [b"box.ovf", b"disk.vmdk", b"box-disk001.vmdk", b"box-disk1.vmdk"];
 
 #[derive(Debug, Deserialize)]
 struct Description {
@@ -26,6 +29,7 @@ struct Description {
 pub struct BoxFile {
     provider: Option<String>,
     rootfs: bool,
+    disk: bool,
 }
 
 /// What an entry is to a Vagrant box.
@@ -33,6 +37,8 @@ pub struct BoxFile {
 pub enum Look {
     /// The archive inside.
     RootfsArchive,
+    /// A disk image.
+    DiskImage,
     /// A file that only describes the box.
     Description,
     /// An entry as any other.
@@ -65,13 +71,22 @@ impl BoxFile {
             return Ok(Look::Description);
         }
         if ROOTFS_ARCHIVES.contains(&path) {
-            if self.rootfs || unpacked > 1 {
+            if self.rootfs || self.disk || unpacked > 1 {
                 return Err(Refusal::Contradiction("it holds two root file systems".to_owned()));
             }
             self.rootfs = true;
             return Ok(Look::RootfsArchive);
         }
         if DISK_IMAGES.contains(&path) && unpacked <= 1 {
+            if self.disk || self.rootfs {
+                return Err(Refusal::Contradiction(
+                    "it holds more than one disk or root file system".to_owned(),
+                ));
+            }
+            self.disk = true;
+            return Ok(Look::DiskImage);
+        }
+        if FOREIGN.contains(&path) && unpacked <= 1 {
             return Err(self.other_provider());
         }
         Ok(if DESCRIPTIONS.contains(&path) { Look::Description } else { Look::NotABoxFile })
@@ -79,15 +94,23 @@ impl BoxFile {
 
     /// Looks back at the whole archive.
     pub fn check(&self, unpacked: u64) -> Result<(), Refusal> {
-        if self.provider.is_some() && !self.rootfs && unpacked <= 1 {
+        if self.disk && unpacked > 1 {
+            return Err(Refusal::Contradiction("it holds a disk image and other files".to_owned()));
+        }
+        if self.provider.is_some() && !self.rootfs && !self.disk && unpacked <= 1 {
             Err(self.other_provider())
         } else {
             Ok(())
         }
     }
 
+    /// Whether it holds a disk image, and then whether it is a Vagrant box.
+    pub fn disk(&self) -> Option<bool> {
+        self.disk.then_some(self.provider.is_some())
+    }
+
     fn is_box_file(&self) -> bool {
-        self.rootfs || self.provider.is_some()
+        self.rootfs || self.disk || self.provider.is_some()
     }
 
     fn other_provider(&self) -> Refusal {

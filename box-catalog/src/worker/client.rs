@@ -48,7 +48,7 @@ pub fn unpack(
         let line = line.map_err(|error| failed(error.to_string()))?;
         match serde_json::from_str(&line).map_err(|error| failed(format!("it said `{line}`: {error}")))? {
             Event::Read(bytes) => progress.advance(bytes),
-            Event::Unpacked(unpacked) => outcome = Some(Ok(unpacked)),
+            Event::Unpacked(unpacked) => outcome = Some(Ok(*unpacked)),
             Event::Refused(refusal) => outcome = Some(Err(Failure::Refused(refusal))),
         }
     }

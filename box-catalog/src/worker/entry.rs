@@ -57,7 +57,7 @@ fn unpack(user: Option<String>) -> Result<ExitCode, String> {
         }
     };
     let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), seen);
-    tell(&done.map_or_else(Event::Refused, Event::Unpacked)).map_err(text)?;
+    tell(&done.map_or_else(Event::Refused, |unpacked| Event::Unpacked(Box::new(unpacked)))).map_err(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

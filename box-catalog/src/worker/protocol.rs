@@ -11,7 +11,7 @@ pub enum Event {
     /// This many more bytes of the archive were read.
     Read(u64),
     /// It is done.
-    Unpacked(Unpacked),
+    Unpacked(Box<Unpacked>),
     /// It cannot be done.
     Refused(Refusal),
 }

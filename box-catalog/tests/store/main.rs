@@ -4,6 +4,7 @@
 mod add;
 mod build;
 mod crash;
+mod disks;
 mod formats;
 mod hostile;
 mod ordinary;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         formats::trials(),
         hostile::trials(),
         crash::trials(),
+        disks::trials(),
         ordinary::trials(),
         build::trials(),
     ];

@@ -102,6 +102,28 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// What is wrong, without the file's name.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let whole = self.to_string();
+        let path = match self {
+            Self::NotADisk { path, .. }
+            | Self::Foreign { path, .. }
+            | Self::Unsupported { path, .. }
+            | Self::Truncated { path, .. }
+            | Self::Corrupt { path, .. }
+            | Self::Absurd { path, .. }
+            | Self::HasBacking { path, .. }
+            | Self::BackingMissing { path, .. }
+            | Self::BackingLoop { path } => path,
+            Self::TooSmall { .. } | Self::Full(_) | Self::Io { .. } => return whole,
+        };
+        match whole.strip_prefix(&format!("`{}` ", path.display())) {
+            Some(rest) => format!("it {rest}"),
+            None => whole,
+        }
+    }
+
     pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(path.to_owned()),

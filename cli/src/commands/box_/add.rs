@@ -11,11 +11,12 @@ use crate::failure::Result;
 
 /// Add a box from a file
 ///
-/// The file is a tar archive of a root file system, plain or compressed with gzip, xz or zstd, or a Vagrant box
-/// made for LXC.
+/// The file is a tar archive of a root file system, for containers; a disk image (raw or qcow2), for virtual machines;
+/// or a Vagrant box made for LXC or libvirt. Archives and images may be compressed with gzip, xz or zstd. A name may
+/// stand for both, a root file system and a disk image: each provider takes what it needs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive
+    /// The archive or disk image
     #[arg(value_name = "FILE")]
     file: PathBuf,
 

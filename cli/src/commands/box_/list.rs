@@ -37,6 +37,7 @@ fn table(boxes: &[StoredBox], palette: Palette) -> Vec<String> {
                 stored.version.to_string(),
                 metadata.os.name.clone(),
                 metadata.architecture.clone().unwrap_or_default(),
+                metadata.provides.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
                 bytes(stored.size),
             ]
         })

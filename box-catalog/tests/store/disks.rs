@@ -1,0 +1,175 @@
+//! Boxes that hold a disk image, made by mke2fs, sfdisk's peers and qemu-img.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use posada_box_catalog::{BoxError, BoxRef, Cancel, Form, Quiet, Refusal, Which};
+use posada_provider_api::{DiskFormat, Fault as _, Layer, Seeding};
+
+use crate::support::{World, entries, mode, new_box, run, trial, write};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_disk_is_stored_with_what_it_boots", stored),
+        trial("compressed_and_packed_disks_are_the_same_disks", packed),
+        trial("vagrants_boxes_for_libvirt_are_taken", vagrant),
+        trial("one_name_stands_for_a_tree_and_a_disk", both),
+        trial("disks_that_are_none_are_refused_with_a_way_out", refused),
+    ]
+}
+
+const CMDLINE: &str = "root=/dev/vda ro console=ttyS0";
+
+/// A file system that is a whole disk, with a kernel that GRUB would boot; `more` goes in beside it.
+fn disk(world: &World, name: &str, more: &[(&str, &str)]) -> PathBuf {
+    let (tree, image) = (world.rootfs(&format!("{name}.tree"), name), world.path(name));
+    let mut kernel = vec![0x90; 200_000];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    write(&tree.join("boot/vmlinuz-6.1"), &kernel);
+    write(&tree.join("boot/initrd.img-6.1"), vec![7; 1000]);
+    let entry =
+        "menuentry a { linux /boot/vmlinuz-6.1 root=/dev/vda ro console=ttyS0; initrd /boot/initrd.img-6.1 }";
+    write(&tree.join("boot/grub/grub.cfg"), entry);
+    for (path, text) in more {
+        write(&tree.join(path), text);
+    }
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run(Command::new("mke2fs").args(["-q", "-t", "ext4", "-F", "-d"]).arg(tree).arg(&image));
+    image
+}
+
+fn qcow2(raw: &Path) -> PathBuf {
+    let path = raw.with_extension("qcow2");
+    run(Command::new("qemu-img").args(["convert", "-c", "-O", "qcow2"]).arg(raw).arg(&path));
+    path
+}
+
+fn stored() {
+    let world = World::new();
+    let cloud = "system_info:\n  default_user:\n    name: debian\n";
+    let raw = disk(&world, "a.img", &[("usr/bin/cloud-init", ""), ("etc/cloud/cloud.cfg", cloud)]);
+    for (path, format, version) in
+        [(raw.clone(), DiskFormat::Raw, "1"), (qcow2(&raw), DiskFormat::Qcow2, "2")]
+    {
+        let stored = world.add(&path, "team/vm", version).unwrap();
+        assert_eq!((stored.rootfs(), stored.metadata.os.id.as_str()), (None, "debian"));
+        // The first person of the system comes before the one whom cloud-init would make.
+        assert_eq!(stored.metadata.user, "dev");
+        assert_eq!(stored.metadata.architecture.as_deref(), Some(posada_box_catalog::host_architecture()));
+        let kept = stored.disk().unwrap();
+        assert_eq!((kept.format, kept.size, kept.seeding), (format, 16 << 20, Seeding::CloudInit));
+        assert!(fs::read(&kept.path).unwrap() == fs::read(&path).unwrap());
+        assert_eq!(mode(&kept.path), 0o444);
+        let boot = stored.boot().unwrap();
+        assert_eq!(boot.cmdline, CMDLINE);
+        assert_eq!(fs::metadata(&boot.kernel).unwrap().len(), 200_000);
+        assert_eq!(fs::read(boot.initrd.as_ref().unwrap()).unwrap(), vec![7; 1000]);
+        let Layer::Disk { path, boot: Some(_), .. } = stored.layer(Form::Disk).unwrap() else {
+            panic!("no disk")
+        };
+        assert_eq!(path, kept.path);
+        assert_eq!(world.store.by_digest(&stored.digest).unwrap().unwrap(), stored);
+        assert_eq!(entries(kept.path.parent().unwrap()).len(), 3);
+    }
+    let raw = world.store.list().unwrap().into_iter().find(|stored| stored.version.as_str() == "1").unwrap();
+    let stat = fs::metadata(raw.disk().unwrap().path).unwrap();
+    assert!(stat.blocks() * 512 < stat.len(), "holes stay holes");
+    world.assert_clean();
+}
+
+fn packed() {
+    let world = World::new();
+    let raw = disk(&world, "disk.raw", &[]);
+    let tar = world.path("cloud.tar");
+    run(Command::new("tar").arg("-S").arg("-cf").arg(&tar).arg("-C").arg(world.dir.path()).arg("disk.raw"));
+    run(Command::new("xz").args(["-k", "-0"]).arg(&tar));
+    run(Command::new("gzip").arg("-k").arg(&raw));
+    for (version, name) in [("1", "cloud.tar"), ("2", "cloud.tar.xz"), ("3", "disk.raw.gz")] {
+        let stored = world.add(&world.path(name), "team/vm", version).unwrap();
+        let kept = stored.disk().unwrap();
+        assert!(fs::read(&kept.path).unwrap() == fs::read(&raw).unwrap(), "{name}");
+        assert_eq!((kept.seeding, stored.boot().unwrap().cmdline.as_str()), (Seeding::None, CMDLINE));
+    }
+    world.assert_clean();
+}
+
+fn vagrant() {
+    let world = World::new();
+    let passwd = "root:x:0:0::/root:/bin/sh\nvagrant:x:1001:1001::/home/vagrant:/bin/sh\n";
+    let image = qcow2(&disk(&world, "v.img", &[("etc/passwd", passwd)]));
+    let parts = world.path("parts");
+    write(&parts.join("metadata.json"), r#"{"provider":"libvirt","format":"qcow2","virtual_size":1}"#);
+    write(&parts.join("Vagrantfile"), "Vagrant.configure('2') {}");
+    fs::rename(image, parts.join("box.img")).unwrap();
+    let file = world.path("v.box");
+    run(Command::new("tar").arg("-czf").arg(&file).arg("-C").arg(&parts).args([
+        "metadata.json",
+        "Vagrantfile",
+        "box.img",
+    ]));
+    let stored = world.add(&file, "generic/debian12", "1").unwrap();
+    assert_eq!(stored.metadata.user, "vagrant");
+    let kept = stored.disk().unwrap();
+    assert_eq!((kept.format, kept.seeding), (DiskFormat::Qcow2, Seeding::InsecureKey));
+    assert!(stored.boot().is_some());
+    world.assert_clean();
+}
+
+fn both() {
+    let world = World::new();
+    let name = BoxRef::parse("team/web").unwrap();
+    let resolve = |form| world.store.resolve(&name, None, form);
+    let tree = world.add(&world.archive("a.tar", "a", &[]), "team/web", "1").unwrap();
+    let error = resolve(Form::Disk).unwrap_err();
+    assert!(matches!(&error, BoxError::MissingForm { needed: Form::Disk, .. }), "{error}");
+    assert!(error.hint().unwrap().contains("posada box add FILE --name team/web"), "{:?}", error.hint());
+    let image = disk(&world, "b.img", &[]);
+    let disk = world.add(&image, "team/web", "1").unwrap();
+    assert_eq!(resolve(Form::Rootfs).unwrap(), tree);
+    assert_eq!(resolve(Form::Disk).unwrap(), disk);
+    assert_eq!(world.store.list().unwrap().len(), 2);
+    // Of one form there is one only.
+    let other = self::disk(&world, "c.img", &[]);
+    assert!(matches!(world.add(&other, "team/web", "1"), Err(BoxError::VersionTaken { .. })));
+    let new = posada_box_catalog::NewBox { replace: true, ..new_box("team/web", "1") };
+    let other = world.store.add(&other, &new, &Quiet, &Cancel::default()).unwrap();
+    assert_eq!((resolve(Form::Rootfs).unwrap(), resolve(Form::Disk).unwrap()), (tree, other));
+    // They go together.
+    assert_eq!(world.store.remove("team/web", &Which::Only, false, &|_| Vec::new()).unwrap().boxes.len(), 2);
+    // A Vmfile may name the file.
+    let file = BoxRef::File(image);
+    let obtain = |form| world.store.obtain(&file, None, form, &Quiet, &Cancel::default());
+    assert!(matches!(obtain(Form::Rootfs), Err(BoxError::MissingForm { .. })));
+    assert!(obtain(Form::Disk).unwrap().disk().is_some());
+    world.assert_clean();
+}
+
+fn refused() {
+    let world = World::new();
+    let image = disk(&world, "a.img", &[]);
+    let whole = qcow2(&image);
+    let reason = |path: &Path| {
+        let refusal = world.refused(path);
+        let Refusal::Disk { what, hint: Some(_) } = refusal else { panic!("{refusal:?}") };
+        what
+    };
+    let cut = world.path("cut.qcow2");
+    let bytes = fs::read(&whole).unwrap();
+    write(&cut, &bytes[..bytes.len() * 2 / 3]);
+    assert!(reason(&cut).starts_with("it ends too early"));
+    let overlay = world.path("overlay.qcow2");
+    run(Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd"])
+        .arg(&overlay));
+    assert!(reason(&overlay).contains("/etc/passwd"), "no file of the host is read");
+    let vmdk = world.path("a.vmdk");
+    run(Command::new("qemu-img").args(["convert", "-O", "vmdk"]).arg(&image).arg(&vmdk));
+    assert!(reason(&vmdk).contains("VMDK"));
+    let empty = world.path("empty.img");
+    fs::File::create(&empty).unwrap().set_len(4 << 20).unwrap();
+    run(Command::new("mke2fs").args(["-q", "-t", "ext4", "-F"]).arg(&empty));
+    assert!(reason(&empty).contains("holds a system"));
+}
