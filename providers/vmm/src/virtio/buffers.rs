@@ -28,6 +28,7 @@ pub enum ChainError {
 const MOST_PARTS: usize = 1024;
 
 /// Pieces of guest memory, in order. Holds on to the memory they lie in.
+#[derive(Clone)]
 pub struct Buffers {
     parts: Vec<libc::iovec>,
     length: usize,

@@ -3,7 +3,7 @@
 use virtio_bindings::virtio_net as net;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
-use super::WireKind;
+use super::{WireKind, header};
 
 /// Always offered.
 const COMMON: [u32; 6] = [
@@ -35,6 +35,13 @@ pub(super) fn features(wire: WireKind) -> u64 {
         // What comes over a socket has its checksum, or none that could be wrong: it never left this host.
         WireKind::Frames => bits(&COMMON) | 1 << net::VIRTIO_NET_F_GUEST_CSUM,
     }
+}
+
+/// The largest frame with its header that may come in where these features are agreed on: what TCP sends may come in
+/// larger pieces than the MTU.
+pub(super) fn largest(features: u64, mtu: u16) -> usize {
+    let large = 1 << net::VIRTIO_NET_F_GUEST_TSO4 | 1 << net::VIRTIO_NET_F_GUEST_TSO6;
+    if features & large == 0 { header::largest(mtu) } else { header::LARGEST }
 }
 
 /// The configuration space.

@@ -11,6 +11,11 @@ pub(super) const BUFFERS: usize = 10;
 /// The largest frame with its header: the largest IP packet, an Ethernet header and a VLAN tag.
 pub(super) const LARGEST: usize = LENGTH + 65_535 + 18;
 
+/// The largest frame with its header that carries no more than `mtu` bytes of IP.
+pub(super) fn largest(mtu: u16) -> usize {
+    LENGTH + usize::from(mtu) + 18
+}
+
 /// The header of a whole frame whose checksums need no look.
 pub(super) fn whole(valid: bool) -> [u8; LENGTH] {
     let mut header = [0; LENGTH];

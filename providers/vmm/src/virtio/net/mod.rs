@@ -9,6 +9,8 @@ mod wire;
 mod worker;
 
 #[cfg(test)]
+mod tap_tests;
+#[cfg(test)]
 mod tests;
 
 use std::io;
@@ -30,10 +32,17 @@ const RECEIVE: u16 = 0;
 /// The queue of what goes out.
 const TRANSMIT: u16 = 1;
 
+/// Most frames in one direction before the other has its turn.
+const TURN: usize = 64;
+
+/// How many bytes go to and fro, at most, before the driver hears of them.
+const UNTOLD: usize = 64 << 10;
+
 /// A network interface of the guest.
 pub struct Net {
     wire: Arc<Wire>,
     config: Config,
+    mtu: u16,
     worker: Option<Worker>,
 }
 
@@ -41,7 +50,7 @@ impl Net {
     /// An interface with this MAC address and MTU (bytes), plugged into `wire`.
     #[must_use]
     pub fn new(wire: Wire, mac: [u8; 6], mtu: u16) -> Self {
-        Self { wire: Arc::new(wire), config: Config::new(mac, mtu), worker: None }
+        Self { wire: Arc::new(wire), config: Config::new(mac, mtu), mtu, worker: None }
     }
 }
 
@@ -64,7 +73,8 @@ impl VirtioDevice for Net {
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
         self.wire.set_offloads(activation.features)?;
-        let Some(worker) = worker::NetWorker::new(self.wire.clone(), activation) else {
+        let largest = config::largest(activation.features, self.mtu);
+        let Some(worker) = worker::NetWorker::new(self.wire.clone(), activation, largest) else {
             return Err(io::Error::other("the driver has not enabled both queues"));
         };
         self.worker = Some(Worker::start(ThreadKind::Net, "net", worker)?);

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use virtio_bindings::virtio_net::{VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_MRG_RXBUF};
 
-use super::header;
 use super::wire::{Wire, WireKind};
-use crate::virtio::buffers::{Buffers, Split};
+use super::{TURN, UNTOLD, header};
+use crate::virtio::buffers::Buffers;
 use crate::virtio::{ActiveQueue, DeviceError};
 
 /// Why receiving has stopped for now.
@@ -16,6 +16,8 @@ use crate::virtio::{ActiveQueue, DeviceError};
 pub(super) enum Stopped {
     /// There are no frames.
     NoFrames,
+    /// There may be more, but others have their turn.
+    Turn,
     /// The guest has given no buffers for another frame.
     NoBuffers,
     /// The wire is cut.
@@ -27,71 +29,92 @@ pub(super) struct Receiver {
     wire: Arc<Wire>,
     /// Whether a frame may be spread over several chains.
     mergeable: bool,
+    /// The largest frame with its header, bytes.
+    largest: usize,
     /// Written before each frame where the wire has none.
     header: [u8; header::LENGTH],
     /// Chains taken from the queue, not used yet.
     chains: VecDeque<(u16, usize)>,
     /// The buffers of all of `chains`, in order.
     buffers: Buffers,
+    /// Where the frame behind the header goes; kept for its allocation.
+    frame: Buffers,
 }
 
 impl Receiver {
-    pub(super) fn new(queue: ActiveQueue, wire: Arc<Wire>, features: u64) -> Self {
+    pub(super) fn new(queue: ActiveQueue, wire: Arc<Wire>, features: u64, largest: usize) -> Self {
         let has = |bit: u32| features >> bit & 1 == 1;
-        let buffers = Buffers::new(queue.ram().clone());
+        let none = Buffers::new(queue.ram().clone());
         Self {
             queue,
             wire,
             mergeable: has(VIRTIO_NET_F_MRG_RXBUF),
+            largest,
             header: header::whole(has(VIRTIO_NET_F_GUEST_CSUM)),
             chains: VecDeque::new(),
-            buffers,
+            buffers: none.clone(),
+            frame: none,
         }
     }
 
-    /// Passes on what there is.
+    /// Passes on what there is. The driver hears of it as it comes, to work on one part while the next is copied.
     pub(super) fn run(&mut self) -> Result<Stopped, DeviceError> {
-        let stopped = loop {
+        let mut untold = 0;
+        for _ in 0..TURN {
             if !self.has_room()? {
                 // The driver kicks when it has added some; what it added meanwhile is looked at now.
                 if self.queue.listen()? {
                     continue;
                 }
-                break Stopped::NoBuffers;
+                self.queue.signal()?;
+                return Ok(Stopped::NoBuffers);
             }
             match self.receive()? {
-                None => {}
-                Some(stopped) => break stopped,
+                Ok(length) => untold += length,
+                Err(stopped) => {
+                    self.queue.signal()?;
+                    return Ok(stopped);
+                }
             }
-        };
+            if untold >= UNTOLD {
+                self.queue.signal()?;
+                untold = 0;
+            }
+        }
         self.queue.signal()?;
-        Ok(stopped)
+        Ok(Stopped::Turn)
     }
 
     /// Takes chains until the largest frame has room in them; returns whether it has in what there is.
     fn has_room(&mut self) -> Result<bool, DeviceError> {
         let most = if self.mergeable { usize::MAX } else { 1 };
-        while self.buffers.len() < header::LARGEST && self.chains.len() < most {
+        while self.buffers.len() < self.largest && self.chains.len() < most {
             let Some(chain) = self.queue.pop()? else { break };
-            let split = Split::new(chain, self.queue.ram())?;
-            if split.writable.is_empty() || !split.readable.is_empty() {
+            let (head, before) = (chain.head_index(), self.buffers.len());
+            for descriptor in chain {
+                if !descriptor.is_write_only() {
+                    return Err(DeviceError::Request);
+                }
+                self.buffers.add(descriptor.addr(), descriptor.len() as usize)?;
+            }
+            if self.buffers.len() == before {
                 return Err(DeviceError::Request);
             }
-            self.chains.push_back((split.head, split.writable.len()));
-            self.buffers.append(&split.writable);
+            self.chains.push_back((head, self.buffers.len() - before));
         }
         // One buffer that is too short for a frame truncates it, as the driver asked for.
-        Ok(self.buffers.len() >= header::LARGEST || (!self.mergeable && !self.chains.is_empty()))
+        Ok(self.buffers.len() >= self.largest || (!self.mergeable && !self.chains.is_empty()))
     }
 
-    fn receive(&mut self) -> Result<Option<Stopped>, DeviceError> {
+    /// Passes on one frame; returns its length.
+    fn receive(&mut self) -> Result<Result<usize, Stopped>, DeviceError> {
         let length = match self.wire.kind() {
             WireKind::Tap => self.buffers.read_from(&*self.wire),
             WireKind::Frames => {
-                let mut frame = Buffers::new(self.queue.ram().clone());
-                frame.append(&self.buffers);
-                frame.skip(header::LENGTH);
-                frame.read_from(&*self.wire).map(|length| match length {
+                self.frame.clear();
+                self.frame.append(&self.buffers);
+                self.frame.skip(header::LENGTH);
+                self.frame.read_from(&*self.wire).map(|length| match length {
                     0 => 0,
                     _ => {
                         self.buffers.write_at(0, &self.header);
@@ -101,13 +124,13 @@ impl Receiver {
             }
         };
         match length {
-            Ok(0) => Ok(Some(Stopped::Cut)),
-            Ok(length) => self.deliver(length).map(|()| None),
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => Ok(Some(Stopped::NoFrames)),
-                ErrorKind::Interrupted => Ok(None),
-                _ => Ok(Some(Stopped::Cut)),
-            },
+            Ok(0) => Ok(Err(Stopped::Cut)),
+            Ok(length) => self.deliver(length).map(|()| Ok(length)),
+            Err(error) => Ok(match error.kind() {
+                ErrorKind::WouldBlock => Err(Stopped::NoFrames),
+                ErrorKind::Interrupted => Ok(0),
+                _ => Err(Stopped::Cut),
+            }),
         }
     }
 

@@ -21,7 +21,7 @@ fn pair() -> (OwnedFd, OwnedFd) {
 
 fn device() -> (Net, Guest, OwnedFd) {
     let (ours, theirs) = pair();
-    let mut net = Net::new(Wire::frames(theirs).unwrap(), [2, 0, 0, 0, 0, 1], 1500);
+    let mut net = Net::new(Wire::frames(theirs).unwrap(), [2, 0, 0, 0, 0, 1], 65_520);
     let (guest, activation) = Guest::new(&[QUEUE, QUEUE], FEATURES);
     net.activate(activation).unwrap();
     (net, guest, ours)
@@ -151,10 +151,58 @@ fn is_quiet_when_nothing_happens() {
 }
 
 #[test]
+fn a_cut_wire_with_frames_left_in_it_keeps_nobody_busy() {
+    let (net, mut guest, ours) = device();
+    send(&ours, b"last", SendFlags::empty()).unwrap();
+    drop(ours);
+    guest.queues[TX].add(&[(0x1000, 64, false)]);
+    guest.queues[TX].kick();
+    guest.wait_used(TX);
+    let busy = || net.worker.as_ref().unwrap().cpu_time();
+    let before = busy();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!((busy() - before).as_millis() < 20, "the worker spins");
+    for at in 0..17 {
+        guest.queues[RX].add(&[(at * 0x1000, 0x1000, true)]);
+    }
+    guest.queues[RX].kick();
+    assert_eq!(guest.wait_used(RX), (0, 4 + HEADER as u32));
+}
+
+#[test]
+fn frames_that_wait_for_a_wire_are_let_go_when_it_is_cut() {
+    let (_net, mut guest, ours) = device();
+    for _ in 0..100 {
+        guest.queues[TX].add(&[(0x1000, 60_000, false)]);
+    }
+    guest.queues[TX].kick();
+    // More than the wire takes; the first have gone into it.
+    guest.wait_used(TX);
+    drop(ours);
+    for _ in 1..100 {
+        guest.wait_used(TX);
+    }
+}
+
+#[test]
+fn small_frames_need_little_room() {
+    let (ours, theirs) = pair();
+    let mut net = Net::new(Wire::frames(theirs).unwrap(), [2, 0, 0, 0, 0, 1], 1500);
+    let (mut guest, activation) = Guest::new(&[16, 16], FEATURES);
+    net.activate(activation).unwrap();
+    for at in 0..2 {
+        guest.queues[RX].add(&[(at * 0x1000, 1536, true)]);
+    }
+    guest.queues[RX].kick();
+    send(&ours, &[1; 1514], SendFlags::empty()).unwrap();
+    assert_eq!(guest.wait_used(RX), (0, 1514 + HEADER as u32));
+}
+
+#[test]
 fn is_reset_and_activated_again() {
     let (mut net, mut guest, ours) = device();
-    guest.queues[TX].add(&[(0x1000, 64, false)]);
     net.reset();
+    guest.queues[TX].add(&[(0x1000, 64, false)]);
     guest.queues[TX].kick();
     assert!(guest.queues[TX].used().is_none());
     let (mut guest, activation) = Guest::new(&[QUEUE, QUEUE], FEATURES);

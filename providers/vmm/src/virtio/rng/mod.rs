@@ -71,20 +71,22 @@ struct RngWorker {
 
 impl RngWorker {
     fn serve(&mut self) -> Result<(), DeviceError> {
-        loop {
-            while let Some(chain) = self.queue.pop()? {
-                let Split { head, writable, .. } = Split::new(chain, self.queue.ram())?;
-                let mut bytes = [0; MOST];
-                let wanted = writable.len().min(MOST);
-                let got =
-                    getrandom(&mut bytes[..wanted], GetRandomFlags::empty()).map_err(io::Error::from)?;
-                let written = writable.write_at(0, &bytes[..got]);
-                self.queue.push(head, written as u32)?;
-            }
-            if !self.queue.listen()? {
-                break;
-            }
+        // A driver that never stops asking does not keep the worker from being stopped.
+        for _ in 0..self.queue.size() {
+            let Some(chain) = self.queue.pop()? else {
+                if self.queue.listen()? {
+                    continue;
+                }
+                return Ok(self.queue.signal()?);
+            };
+            let Split { head, writable, .. } = Split::new(chain, self.queue.ram())?;
+            let mut bytes = [0; MOST];
+            let wanted = writable.len().min(MOST);
+            let got = getrandom(&mut bytes[..wanted], GetRandomFlags::empty()).map_err(io::Error::from)?;
+            let written = writable.write_at(0, &bytes[..got]);
+            self.queue.push(head, written as u32)?;
         }
+        self.queue.look_again();
         Ok(self.queue.signal()?)
     }
 }
