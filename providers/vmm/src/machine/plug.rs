@@ -1,5 +1,6 @@
 //! Devices from their configuration, plugged into PCI slots in the order the guest numbers them by.
 
+use std::io;
 use std::sync::Arc;
 
 use rustix::process::{Resource, getrlimit};
@@ -16,10 +17,12 @@ use crate::pci::PciSegment;
 use crate::virtio::VirtioDevice;
 use crate::virtio::balloon::Balloon;
 use crate::virtio::blk::Blk;
+use crate::virtio::console::Console;
 use crate::virtio::fs::Fs;
 use crate::virtio::net::{Net, Wire};
 use crate::virtio::rng::Rng;
 use crate::virtio::transport::{IoEvents, VirtioPci};
+use crate::virtio::vsock::Vsock;
 
 /// Takes devices and plugs them in.
 pub(super) struct Plug<'a> {
@@ -67,6 +70,14 @@ impl<'a> Plug<'a> {
         }
         if devices.balloon {
             self.add(Balloon::new().0)?;
+        }
+        if let Some(terminal) = devices.console {
+            let console = Console::new(terminal, Vec::new()).map_err(VmError::device("console"))?;
+            self.add(console.0)?;
+        }
+        if let Some(vsock) = devices.vsock {
+            let vsock = Vsock::new(vsock.cid, vsock.path).map_err(io::Error::other);
+            self.add(vsock.map_err(VmError::device("vsock"))?)?;
         }
         self.add(Rng::new())
     }

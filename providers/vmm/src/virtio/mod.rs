@@ -6,6 +6,8 @@
 pub mod balloon;
 pub mod blk;
 pub mod buffers;
+mod config_signal;
+pub mod console;
 pub mod device;
 mod error;
 pub mod fs;
@@ -15,6 +17,7 @@ pub mod rng;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transport;
+pub mod vsock;
 
 pub use device::{Activation, Interrupt, VirtioDevice};
 pub use error::DeviceError;

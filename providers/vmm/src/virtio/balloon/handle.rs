@@ -1,10 +1,10 @@
 //! What the host sees of a balloon while the guest has the device.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pages::PAGE;
-use crate::virtio::Interrupt;
+use crate::virtio::config_signal::ConfigSignal;
 
 /// What device, worker and handle have in common. Counts are of pages of 4 KiB.
 #[derive(Default)]
@@ -15,18 +15,13 @@ pub(super) struct Shared {
     pub(super) actual: AtomicU32,
     /// What it fills free pages with.
     pub(super) poison: AtomicU32,
-    /// There while the device is active. Signals are sent under the lock, so that none comes after a reset.
-    interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
+    pub(super) changed: ConfigSignal,
 }
 
 impl Shared {
-    pub(super) fn connect(&self, interrupt: Arc<dyn Interrupt>) {
-        *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
-    }
-
     /// The driver is gone, and what it has said with it.
     pub(super) fn disconnect(&self) {
-        *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.changed.disconnect();
         self.actual.store(0, Ordering::Relaxed);
         self.poison.store(0, Ordering::Relaxed);
     }
@@ -45,12 +40,8 @@ impl BalloonHandle {
     /// or not at all. A driver that comes later is asked for the same.
     pub fn set_target(&self, bytes: u64) {
         let pages = u32::try_from(bytes / PAGE).unwrap_or(u32::MAX);
-        if self.0.target.swap(pages, Ordering::Relaxed) == pages {
-            return;
-        }
-        let interrupt = self.0.interrupt.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(interrupt) = &*interrupt {
-            interrupt.config();
+        if self.0.target.swap(pages, Ordering::Relaxed) != pages {
+            self.0.changed.signal();
         }
     }
 

@@ -95,7 +95,7 @@ impl VirtioDevice for Balloon {
             return Err(io::Error::other("the driver has not enabled both queues"));
         };
         self.worker = Some(Worker::start(ThreadKind::Stream, "balloon", worker)?);
-        self.shared.connect(interrupt);
+        self.shared.changed.connect(interrupt);
         Ok(())
     }
 

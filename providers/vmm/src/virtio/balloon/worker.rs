@@ -112,6 +112,8 @@ impl Handler for BalloonWorker {
     fn register(&mut self, poll: &Poll) -> io::Result<()> {
         for (at, (_, queue)) in self.queues.iter().enumerate() {
             poll.add_event(queue.kick(), at as u64)?;
+            // What the driver has made available before the device was active.
+            queue.look_again();
         }
         Ok(())
     }
