@@ -78,6 +78,7 @@ impl Server {
         let has = |bit| valid & bit != 0;
 
         self.share.writable()?;
+        self.changes(node);
         let node = self.inodes.get(node)?.clone();
         if has(valid::UID | valid::GID) {
             let now = node.stat()?;

@@ -78,6 +78,7 @@ impl Server {
             return Err(Errno::NAMETOOLONG);
         }
         self.share.writable()?;
+        self.changes_entry(parent, &name);
         symlinkat(target, self.inodes.dir(parent)?, name.path())?;
         self.known(parent, &name)
     }
@@ -93,6 +94,7 @@ impl Server {
             FileType::CharacterDevice | FileType::BlockDevice => return Err(Errno::PERM),
             _ => return Err(Errno::INVAL),
         };
+        self.changes_entry(parent, &name);
         mknodat(self.inodes.dir(parent)?, name.path(), kind, Mode::from_raw_mode(mode & 0o7777), 0)?;
         self.made(parent, &name, mode)
     }
@@ -102,6 +104,7 @@ impl Server {
         args.skip(4)?;
         let name = name(&mut args)?;
         self.share.writable()?;
+        self.changes_entry(parent, &name);
         mkdirat(self.inodes.dir(parent)?, name.path(), Mode::from_raw_mode(mode & 0o7777))?;
         self.made(parent, &name, mode)
     }
@@ -109,6 +112,7 @@ impl Server {
     pub(super) fn unlink(&mut self, parent: u64, mut args: Args<'_>, dir: bool) -> Result<Outcome, Errno> {
         let name = name(&mut args)?;
         self.share.writable()?;
+        self.changes_entry(parent, &name);
         let flags = if dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         unlinkat(self.inodes.dir(parent)?, name.path(), flags)?;
         Ok(Outcome::done())
@@ -127,6 +131,8 @@ impl Server {
         }
         let (old, new) = (name(&mut args)?, name(&mut args)?);
         self.share.writable()?;
+        self.changes_entry(from, &old);
+        self.changes_entry(to, &new);
         renameat_with(self.inodes.dir(from)?, old.path(), self.inodes.dir(to)?, new.path(), flags)?;
         Ok(Outcome::done())
     }
@@ -134,6 +140,8 @@ impl Server {
     pub(super) fn link(&mut self, parent: u64, mut args: Args<'_>) -> Result<Outcome, Errno> {
         let (node, name) = (args.u64()?, name(&mut args)?);
         self.share.writable()?;
+        self.changes_entry(parent, &name);
+        self.changes(node);
         let node = self.inodes.get(node)?;
         if node.kind() == FileType::Directory {
             return Err(Errno::PERM);
@@ -156,6 +164,7 @@ impl Server {
         let name = name(&mut args)?;
         self.share.writable()?;
         self.handles.room()?;
+        self.changes_entry(parent, &name);
         let wanted = OFlags::from_bits_retain(flags);
         let dir = self.inodes.dir(parent)?;
         let made = openat(

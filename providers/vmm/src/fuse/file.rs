@@ -40,6 +40,9 @@ impl Server {
         if kept & OFlags::ACCMODE != OFlags::RDONLY || kept.contains(OFlags::TRUNC) {
             self.share.writable()?;
         }
+        if kept.contains(OFlags::TRUNC) {
+            self.changes(number);
+        }
         let file = self.share.reopen(node, kept)?;
         if open_flags & OPEN_KILL_SUIDGID != 0 {
             self.kill_privileges(node)?;
@@ -66,7 +69,7 @@ impl Server {
         Ok(Outcome::Placed(count))
     }
 
-    pub(super) fn write(&mut self, mut input: Buffers) -> Result<Outcome, Errno> {
+    pub(super) fn write(&mut self, node: u64, mut input: Buffers) -> Result<Outcome, Errno> {
         let mut head = [0; WRITE_ARGS];
         if input.read_at(0, &mut head) < WRITE_ARGS {
             return Err(Errno::INVAL);
@@ -75,6 +78,7 @@ impl Server {
         let mut args = Args::new(&head);
         let (handle, offset, size, flags) = (args.u64()?, args.u64()?, args.u32()?, args.u32()?);
         self.share.writable()?;
+        self.changes(node);
         let file = self.handles.file(handle)?;
         if flags & WRITE_KILL_SUIDGID != 0 && rustix::process::geteuid().is_root() {
             self.kill_privileges_of(file)?;
@@ -122,9 +126,10 @@ impl Server {
         Ok(Outcome::done())
     }
 
-    pub(super) fn fallocate(&mut self, mut args: Args<'_>) -> Result<Outcome, Errno> {
+    pub(super) fn fallocate(&mut self, node: u64, mut args: Args<'_>) -> Result<Outcome, Errno> {
         let (handle, offset, len, mode) = (args.u64()?, args.u64()?, args.u64()?, args.u32()?);
         self.share.writable()?;
+        self.changes(node);
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
         fallocate(self.handles.file(handle)?, mode, offset, len)?;
         Ok(Outcome::done())
@@ -146,9 +151,10 @@ impl Server {
 
     pub(super) fn copy_file_range(&mut self, mut args: Args<'_>) -> Result<Outcome, Errno> {
         let (from, mut from_at) = (args.u64()?, args.u64()?);
-        args.skip(8)?;
+        let to_node = args.u64()?;
         let (to, mut to_at, len) = (args.u64()?, args.u64()?, args.u64()?);
         self.share.writable()?;
+        self.changes(to_node);
         let (from, to) = (self.handles.file(from)?, self.handles.file(to)?);
         let len = usize::try_from(len.min(COPY_AT_ONCE)).unwrap_or(0);
         let count = copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), len)?;

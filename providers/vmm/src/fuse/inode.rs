@@ -86,6 +86,11 @@ impl Inodes {
         self.known.get(&number).map(|known| &known.node).ok_or(Errno::STALE)
     }
 
+    /// The file system of the inode with this number, and its number there.
+    pub fn inode(&self, number: u64) -> Option<((u32, u32), u64)> {
+        self.known.get(&number).map(|known| (known.key.dev, known.key.ino))
+    }
+
     /// The directory with this number.
     pub fn dir(&self, number: u64) -> Result<&Node, Errno> {
         let node = self.get(number)?;

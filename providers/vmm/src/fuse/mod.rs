@@ -34,6 +34,7 @@ mod inode;
 mod lock;
 mod name;
 mod server;
+pub mod watch;
 mod wire;
 mod xattr;
 

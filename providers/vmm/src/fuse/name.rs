@@ -28,6 +28,11 @@ impl Name {
         CString::new(bytes).map(Self).map_err(|_| Errno::INVAL)
     }
 
+    /// Without its NUL.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.to_bytes()
+    }
+
     /// As a path for a system call.
     pub fn path(&self) -> impl Arg + '_ {
         self.0.as_c_str()

@@ -15,6 +15,8 @@ use super::handle::Handles;
 use super::identity;
 use super::inode::{Inodes, Node};
 use super::lock::Locks;
+use super::name::Name;
+use super::watch::Own;
 use super::wire::{Args, Body, Header, REPLY_HEADER, REQUEST_HEADER, op, reply_header};
 use crate::config::{Folder, Owners};
 use crate::virtio::buffers::Buffers;
@@ -55,6 +57,7 @@ pub struct Share {
     pub(super) read_only: bool,
     pub(super) owners: Owners,
     pub(super) limits: Limits,
+    own: Own,
     /// The bits that this process's `umask` takes from the mode of what it makes.
     pub(super) masked: u32,
     /// Threads that wait for a lock; those whose server is gone among them.
@@ -77,6 +80,7 @@ impl Share {
             read_only: folder.read_only,
             owners: folder.owners,
             limits,
+            own: Own::default(),
             masked: identity::umask_in_force()?,
             waiting: Arc::default(),
         })
@@ -86,6 +90,16 @@ impl Share {
     #[must_use]
     pub fn owners(&self) -> &Owners {
         &self.owners
+    }
+
+    /// The folder itself.
+    pub(super) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// What the guest changes itself.
+    pub(super) fn own(&self) -> &Own {
+        &self.own
     }
 
     /// `/proc/self/fd`: a descriptor's number in it leads to what that descriptor is, whatever became of its path.
@@ -220,7 +234,7 @@ impl Server {
     fn perform(&mut self, header: &Header, input: Buffers, output: &Buffers) -> Result<Outcome, Errno> {
         let node = header.node;
         if header.opcode == op::WRITE {
-            return self.write(input);
+            return self.write(node, input);
         }
         if input.len() > LONGEST_REQUEST {
             return Err(Errno::TOOBIG);
@@ -260,7 +274,7 @@ impl Server {
             op::RELEASE | op::RELEASEDIR => self.release(args),
             op::FSYNC => self.fsync(args),
             op::FSYNCDIR => self.fsyncdir(args),
-            op::FALLOCATE => self.fallocate(args),
+            op::FALLOCATE => self.fallocate(node, args),
             op::LSEEK => self.lseek(args),
             op::COPY_FILE_RANGE => self.copy_file_range(args),
             op::OPENDIR => self.opendir(node),
@@ -305,6 +319,16 @@ impl Server {
         if self.inodes.forget(node, count) {
             self.locks.forget(node);
         }
+    }
+
+    /// Notes that the guest changes a file, for [`Watch`](super::watch::Watch).
+    pub(super) fn changes(&self, node: u64) {
+        self.share.own.inode(self.inodes.inode(node));
+    }
+
+    /// Notes that the guest changes what a name stands for.
+    pub(super) fn changes_entry(&self, parent: u64, name: &Name) {
+        self.share.own.entry(self.inodes.inode(parent), name.bytes());
     }
 
     /// Makes a directory's or file's pinned inode a path, for calls that take nothing else.

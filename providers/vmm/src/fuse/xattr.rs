@@ -64,6 +64,7 @@ impl Server {
         let value = args.bytes(usize::try_from(size).map_err(|_| Errno::TOOBIG)?)?;
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::INVAL)?;
         self.share.writable()?;
+        self.changes(node);
         let node = self.inodes.get(node)?;
         if !users(name) {
             return Err(Errno::OPNOTSUPP);
@@ -75,6 +76,7 @@ impl Server {
     pub(super) fn removexattr(&mut self, node: u64, mut args: Args<'_>) -> Result<Outcome, Errno> {
         let name = args.text()?;
         self.share.writable()?;
+        self.changes(node);
         let node = self.inodes.get(node)?;
         if !users(name) {
             return Err(Errno::NODATA);

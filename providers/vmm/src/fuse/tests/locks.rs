@@ -28,7 +28,7 @@ fn host_lock(guest: &Guest) -> OwnedFd {
 }
 
 /// Waits until a wait has ended, and returns which and the error.
-fn ended(guest: &mut Guest) -> (u64, i32) {
+pub(super) fn ended(guest: &mut Guest) -> (u64, i32) {
     loop {
         let finished = guest.server.finished();
         if let Some(one) = finished.first() {

@@ -3,6 +3,7 @@
 mod confinement;
 mod files;
 mod hostile;
+mod jailed;
 mod locks;
 mod names;
 mod owners;
@@ -20,7 +21,7 @@ use crate::memory::GuestRam;
 use crate::virtio::buffers::Buffers;
 
 const LIMITS: Limits = Limits { inodes: 64, handles: 16, lock_owners: 8, waiting: 4 };
-const ROOT: u64 = 1;
+pub(super) const ROOT: u64 = 1;
 /// Where replies go in the guest's memory.
 const REPLY: u64 = 512 << 10;
 
@@ -31,8 +32,8 @@ fn own() -> Owners {
 }
 
 /// A guest with a folder of its own, `shared` in a temporary one that has more in it.
-struct Guest {
-    server: Server,
+pub(super) struct Guest {
+    pub(super) server: Server,
     ram: Arc<GuestRam>,
     temporary: TempDir,
     unique: u64,
@@ -40,7 +41,7 @@ struct Guest {
 
 /// Attributes as they were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Told {
+pub(super) struct Told {
     node: u64,
     ino: u64,
     size: u64,
@@ -50,7 +51,7 @@ struct Told {
 }
 
 impl Guest {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(own(), false)
     }
 
@@ -69,7 +70,7 @@ impl Guest {
     }
 
     /// A path of the shared folder on the host.
-    fn host(&self, path: &str) -> PathBuf {
+    pub(super) fn host(&self, path: &str) -> PathBuf {
         self.temporary.path().join("shared").join(path)
     }
 
@@ -123,13 +124,13 @@ impl Guest {
         Ok(attr(node, &self.call(op::GETATTR, node, Body::default().pad(16))?[16..]))
     }
 
-    fn mkdir(&mut self, parent: u64, name: &str) -> Result<Told, i32> {
+    pub(super) fn mkdir(&mut self, parent: u64, name: &str) -> Result<Told, i32> {
         let mut args = Body::default();
         args.u32(0o755).u32(0);
         Ok(entry(&self.named(op::MKDIR, parent, args, &[name])?))
     }
 
-    fn create(&mut self, parent: u64, name: &str, flags: i32) -> Result<(Told, u64), i32> {
+    pub(super) fn create(&mut self, parent: u64, name: &str, flags: i32) -> Result<(Told, u64), i32> {
         let mut args = Body::default();
         args.u32(flags.cast_unsigned()).u32(0o644).u64(0);
         let reply = self.named(op::CREATE, parent, args, &[name])?;
@@ -145,7 +146,7 @@ impl Guest {
         self.call(op::READ, ROOT, Body::default().u64(handle).u64(offset).u32(size).pad(40))
     }
 
-    fn write(&mut self, handle: u64, offset: u64, data: &[u8], flags: u32) -> Result<u32, i32> {
+    pub(super) fn write(&mut self, handle: u64, offset: u64, data: &[u8], flags: u32) -> Result<u32, i32> {
         let mut args = Body::default();
         args.u64(handle).u64(offset).u32(u32::try_from(data.len()).unwrap()).u32(flags).pad(40).bytes(data);
         Ok(Args::new(&self.call(op::WRITE, ROOT, &args)?).u32().unwrap())

@@ -42,6 +42,13 @@ impl Fs {
         config[TAG..].copy_from_slice(&1_u32.to_le_bytes());
         Ok(Self { config, share: Arc::new(Share::open(folder, limits)?), worker: None })
     }
+
+    /// The folder as it is served, to be watched for what the host changes in it
+    /// ([`Watch`](crate::fuse::watch::Watch)).
+    #[must_use]
+    pub fn share(&self) -> Arc<Share> {
+        Arc::clone(&self.share)
+    }
 }
 
 impl VirtioDevice for Fs {
