@@ -1,0 +1,146 @@
+//! The supervisor of one virtual machine: the monitor runs in it, with forwards, NAT and console around, for as long as
+//! the machine lives, reboots included.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posada_network::private::Private;
+use posada_provider_api::{MachineDir, Observer, ProviderError};
+use posada_supervisor::machine::Stage;
+use posada_supervisor::owner::log;
+use posada_supervisor::remote::blocking;
+use posada_supervisor::{ConsoleHub, Guest, Machine, Owner, forwarding, own};
+use posada_vmm::config::FaultListener;
+use posada_vmm::machine::{Exit, Vm};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::assemble::{Assembly, Ends, assemble};
+use crate::failure;
+use crate::guest::VirtualMachine;
+use crate::panic::PanicWatch;
+
+/// The hidden command that makes a process the supervisor of a virtual machine.
+pub const ENTRY: &str = "__kvm-supervise";
+
+/// How long what a machine printed last may take to be read once nothing of it runs.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Runs as the supervisor of the machine whose directory is the only argument; returns when it has ended.
+pub fn entry(args: &[OsString]) -> ExitCode {
+    let [dir] = args else { return ExitCode::from(2) };
+    // All that is made outside of the machine's directory is this process's, and goes with it.
+    match own(&MachineDir::new(dir), live, || Ok(())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The machine's life, from its start to its end.
+async fn live(owner: Owner<'_>) -> Result<(), ProviderError> {
+    let Owner { dir, spec, machine, .. } = &owner;
+    let _forwarding = forwarding::forward(dir, spec, machine)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(internal("listen for signals"))?;
+    let mut phase = "starting";
+    loop {
+        machine.phase(phase);
+        let mut boot = Boot::begin(&owner).await?;
+        machine.enter(Stage::Running(boot.guest.clone()));
+        let exit = boot.end(&owner, &mut terminate).await?;
+        match exit {
+            Exit::Reset if !machine.is_stopping() => {
+                machine.enter(Stage::Starting);
+                phase = "rebooting";
+            }
+            Exit::PoweredOff | Exit::Reset => return Ok(()),
+            _ if machine.is_stopping() => return Ok(()),
+            Exit::Panicked => return Err(machine.error("the guest's kernel panicked")),
+            Exit::Killed => return Err(machine.error("the machine was killed")),
+            Exit::Failed(why) => return Err(machine.error(format!("the machine died: {why}"))),
+        }
+    }
+}
+
+/// A machine from one boot to the next.
+struct Boot {
+    guest: Arc<VirtualMachine>,
+    /// Waits for the monitor, and drops all of it then.
+    exit: JoinHandle<Result<Exit, ProviderError>>,
+    console: Arc<ConsoleHub>,
+    stirring: JoinHandle<()>,
+    _private: Vec<Private>,
+}
+
+impl Boot {
+    async fn begin(owner: &Owner<'_>) -> Result<Self, ProviderError> {
+        let (dir, spec, machine) = (owner.dir.clone(), owner.spec.clone(), owner.machine.clone());
+        let faults = FaultListener::new(move |fault| machine.warn(fault));
+        let (running, ends, warnings) = blocking(move || {
+            let Assembly { config, ends, warnings } = assemble(&dir, &spec, faults)?;
+            let running = Vm::build(config).and_then(Vm::start).map_err(failure::vm)?;
+            Ok((running, ends, warnings))
+        })
+        .await?;
+        for warning in &warnings {
+            owner.machine.warn(warning);
+        }
+        let Ends { console, nat, private } = ends;
+        let handle = running.handle();
+        // What has been printed meanwhile waits in the cable.
+        let watch = Arc::new(PanicWatch { machine: owner.machine.clone(), handle: handle.clone() });
+        let console = ConsoleHub::start(console, &owner.dir.console_log(), watch)
+            .map_err(internal("keep the console"))?;
+        let console = owner.server.lend(console);
+        let stirring = tokio::spawn(stir(nat.heard(), owner.machine.clone()));
+        let exit = tokio::spawn(blocking(move || Ok(running.wait())));
+        let guest = Arc::new(VirtualMachine { handle, nat });
+        Ok(Self { guest, exit, console, stirring, _private: private })
+    }
+
+    /// Returns when nothing of the monitor runs any more.
+    async fn end(&mut self, owner: &Owner<'_>, terminate: &mut Signal) -> Result<Exit, ProviderError> {
+        let lost = |error| ProviderError::Internal { what: format!("wait for the machine: {error}") };
+        let exit = tokio::select! {
+            exit = &mut self.exit => exit,
+            _ = terminate.recv() => {
+                owner.machine.set_stopping();
+                let _ = self.guest.ask_to_stop();
+                match timeout(owner.spec.graceful_timeout, &mut self.exit).await {
+                    Ok(exit) => exit,
+                    Err(_) => {
+                        self.guest.handle.kill();
+                        (&mut self.exit).await
+                    }
+                }
+            }
+        };
+        // The console's end is in the error that tells of a panic.
+        let _ = timeout(LAST_LINES, self.console.ended()).await;
+        exit.map_err(lost)?
+    }
+}
+
+impl Drop for Boot {
+    fn drop(&mut self) {
+        self.stirring.abort();
+    }
+}
+
+/// Stirs the machine whenever it begins something on its network.
+async fn stir(mut heard: watch::Receiver<u64>, machine: Arc<Machine>) {
+    while heard.changed().await.is_ok() {
+        machine.stir();
+    }
+}
+
+fn internal(doing: &'static str) -> impl FnOnce(io::Error) -> ProviderError {
+    move |error| ProviderError::Internal { what: format!("{doing}: {error}") }
+}
