@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use posada_container::{keeper, supervise};
+use posada_kvm::supervise as kvm;
 
 use crate::context::OWN_EXE;
 
@@ -15,6 +16,7 @@ pub fn dispatch(words: &[OsString]) -> Option<ExitCode> {
         posada_userns::ENTRY => Some(posada_userns::entry(rest)),
         keeper::ENTRY => Some(keeper::keeper_entry(rest)),
         supervise::ENTRY => Some(supervise::entry(rest, Path::new(OWN_EXE))),
+        kvm::ENTRY => Some(kvm::entry(rest)),
         posada_box_catalog::WORKER => Some(posada_box_catalog::worker_entry(rest)),
         _ => None,
     }

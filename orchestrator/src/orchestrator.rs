@@ -80,14 +80,14 @@ impl Orchestrator {
         Relay { sink: self.sink.clone(), machine: machine.clone() }
     }
 
-    pub(crate) fn provider(&self, entry: &Entry) -> Result<&dyn Provider, Error> {
-        self.backends.get(entry.record.provider).map_err(Error::provider(&entry.record.name))
+    pub(crate) fn provider(&self, entry: &Entry) -> &dyn Provider {
+        self.backends.get(entry.record.provider)
     }
 
     /// What the machine is doing.
     pub(crate) async fn state(&self, entry: &Entry) -> Result<MachineState, Error> {
         let state =
-            self.provider(entry)?.state(&entry.dir).await.map_err(Error::provider(&entry.record.name))?;
+            self.provider(entry).state(&entry.dir).await.map_err(Error::provider(&entry.record.name))?;
         // One whose record was made and whose layer was not is there all the same.
         Ok(if state == MachineState::Absent { MachineState::Stopped } else { state })
     }

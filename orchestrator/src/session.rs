@@ -77,7 +77,7 @@ impl Orchestrator {
         observer: &dyn Observer,
     ) -> Result<OwnedFd, Error> {
         tokio::select! {
-            stream = self.provider(entry)?.connect(&entry.dir, port, patience, observer) => {
+            stream = self.provider(entry).connect(&entry.dir, port, patience, observer) => {
                 stream.map_err(Error::provider(&entry.record.name))
             }
             () = self.cancel.cancelled() => Err(self.interrupted(entry).await),
@@ -133,7 +133,7 @@ impl Orchestrator {
     /// [`Error::Provider`] where it does not run.
     pub async fn ssh_host(&self, entry: &Entry) -> Result<SshHost, Error> {
         let name = &entry.record.name;
-        let endpoint = self.provider(entry)?.ssh_endpoint(&entry.dir).await.map_err(Error::provider(name))?;
+        let endpoint = self.provider(entry).ssh_endpoint(&entry.dir).await.map_err(Error::provider(name))?;
         let spec: MachineSpec =
             read_json(&entry.dir.spec())?.ok_or_else(|| Error::NotCreated { machine: name.clone() })?;
         Ok(SshHost {
@@ -153,7 +153,7 @@ impl Orchestrator {
     /// # Errors
     /// [`Error::Provider`] where it does not run.
     pub async fn console(&self, entry: &Entry) -> Result<OwnedFd, Error> {
-        let console = self.provider(entry)?.console(&entry.dir).await;
+        let console = self.provider(entry).console(&entry.dir).await;
         Ok(console.map_err(Error::provider(&entry.record.name))?.stream)
     }
 }

@@ -115,7 +115,7 @@ impl Orchestrator {
     /// # Errors
     /// [`Error::Provider`] where it does not run.
     pub async fn ports(&self, entry: &Entry) -> Result<Vec<ForwardedPort>, Error> {
-        let provider = self.provider(entry)?;
+        let provider = self.provider(entry);
         provider.forwards(&entry.dir).await.map_err(Error::provider(&entry.record.name))
     }
 }

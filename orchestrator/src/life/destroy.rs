@@ -61,7 +61,7 @@ impl Orchestrator {
         let Some(_lock) = self.lock(entry).await? else { return Ok(()) };
         let name = &entry.record.name;
         self.begin(name, "destroying");
-        self.provider(entry)?.destroy(&entry.dir).await.map_err(Error::provider(name))?;
+        self.provider(entry).destroy(&entry.dir).await.map_err(Error::provider(name))?;
         let (machines, dir, id) = (self.machines.clone(), entry.dir.clone(), entry.record.id.clone());
         blocking(move || {
             addresses::release(&dir, &id)?;

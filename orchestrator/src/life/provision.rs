@@ -73,7 +73,7 @@ impl Orchestrator {
         let _lock = self.lock(entry).await?.ok_or_else(not_created)?;
         let spec: MachineSpec = read_json(&entry.dir.spec())?.ok_or_else(not_created)?;
         self.make_ready(entry, config, &spec, what).await?;
-        let provider = self.provider(entry)?;
+        let provider = self.provider(entry);
         let forwards = provider.forwards(&entry.dir).await.map_err(Error::provider(&config.name))?;
         self.tell(Event::Machine {
             machine: config.name.clone(),

@@ -97,7 +97,7 @@ impl Orchestrator {
     pub async fn snapshot(&self, project: &Project, name: Option<&str>, op: SnapshotOp) -> Result<(), Error> {
         let entry = self.one(project, name)?;
         let _lock = self.lock(&entry).await?.ok_or_else(|| gone(&entry))?;
-        self.provider(&entry)?.snapshot(&entry.dir, op).await.map_err(Error::provider(&entry.record.name))
+        self.provider(&entry).snapshot(&entry.dir, op).await.map_err(Error::provider(&entry.record.name))
     }
 
     /// The names of a machine's snapshots, oldest first.
@@ -106,7 +106,7 @@ impl Orchestrator {
     /// [`Error::Provider`] where its backend takes none.
     pub async fn snapshots(&self, project: &Project, name: Option<&str>) -> Result<Vec<String>, Error> {
         let entry = self.one(project, name)?;
-        self.provider(&entry)?.snapshots(&entry.dir).await.map_err(Error::provider(&entry.record.name))
+        self.provider(&entry).snapshots(&entry.dir).await.map_err(Error::provider(&entry.record.name))
     }
 
     async fn halt_one(&self, entry: &Entry, options: HaltOptions) -> Result<(), Error> {
@@ -120,7 +120,7 @@ impl Orchestrator {
         if options.force || self.state(entry).await? != MachineState::Stopped {
             self.begin(name, "stopping");
         }
-        let stopped = self.provider(entry)?.stop(&entry.dir, request).await.map_err(Error::provider(name))?;
+        let stopped = self.provider(entry).stop(&entry.dir, request).await.map_err(Error::provider(name))?;
         if stopped.forced && !options.force {
             self.warn(name, "it did not shut down in time and was ended; see `graceful_timeout`");
         }
@@ -138,7 +138,7 @@ impl Orchestrator {
         let began = Instant::now();
         let Some(_lock) = self.lock(entry).await? else { return Ok(()) };
         let name = &entry.record.name;
-        let provider = self.provider(entry)?;
+        let provider = self.provider(entry);
         self.begin(name, phase);
         let done = if to == MachineState::Suspended {
             provider.suspend(&entry.dir)

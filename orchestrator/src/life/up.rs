@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use posada_box_catalog::{BoxRef, Digest, Form, StoredBox};
+use posada_box_catalog::{BoxError, BoxRef, Digest, Form, StoredBox};
 use posada_provider_api::{MachineSpec, MachineState, Network, ProviderError, ProviderKind};
 
 use super::addresses;
 use super::provision::Provisioning;
 use super::schedule::{self, Node};
+use crate::backends::Candidate;
 use crate::box_progress::BoxProgress;
 use crate::error::{Error, OnMachine};
 use crate::event::Event;
@@ -151,9 +152,8 @@ impl Orchestrator {
             Some(ProviderKind::Container) => ProviderChoice::Container,
             None => config.provider,
         };
-        let (kind, why) = self.backends.choose(&config.name, choice).await?;
-        check_networks(config, kind)?;
-        let stored = self.obtain(config, spec::form(kind)).await?;
+        let candidates = self.backends.candidates(&config.name, choice).await?;
+        let (Candidate { kind, why }, stored) = self.fit(config, candidates).await?;
         let phase = self.phase(&config.name, format!("creating from {} {}", stored.name, stored.version));
         let (machines, project, name) = (self.machines.clone(), project.clone(), config.name.clone());
         let (box_name, box_version) = (stored.name.clone(), stored.version.to_string());
@@ -165,6 +165,31 @@ impl Orchestrator {
         .await?;
         phase.done(format!("created from {} {} on the {kind} provider ({why})", stored.name, stored.version));
         Ok((entry, stored))
+    }
+
+    /// The first of the `candidates` that the machine's box can run on, and the box in that form.
+    async fn fit(
+        &self,
+        config: &MachineConfig,
+        candidates: Vec<Candidate>,
+    ) -> Result<(Candidate, StoredBox), Error> {
+        let mut unfit: Option<(ProviderKind, Error)> = None;
+        for mut candidate in candidates {
+            check_networks(config, candidate.kind)?;
+            if let Some((kind, why)) = &unfit {
+                candidate.why = format!("{kind}: {why}");
+            }
+            match self.obtain(config, spec::form(candidate.kind)).await {
+                Ok(stored) => return Ok((candidate, stored)),
+                // What it holds may run on another backend.
+                Err(error @ Error::Box(BoxError::MissingForm { .. } | BoxError::MissingVersion { .. })) => {
+                    unfit.get_or_insert((candidate.kind, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // There is at least one candidate.
+        Err(unfit.map_or(Error::Cancelled, |(_, error)| error))
     }
 
     /// The box for a new machine; a file is taken into the store first.
@@ -235,7 +260,7 @@ impl Orchestrator {
         self.keep_wishes(entry, &config.ssh)?;
         let mut wanted = spec::build(entry, config, stored, &keys)?;
         addresses::assign(&dir, &mut wanted)?;
-        let provider = self.provider(entry)?;
+        let provider = self.provider(entry);
         let failed = Error::provider;
         match self.state(entry).await? {
             MachineState::Running => {

@@ -97,10 +97,15 @@ impl Top {
         }
     }
 
-    /// Removes all of it; nothing where there is none.
+    /// Removes all of it; nothing where there is none, or where it is another backend's: of a machine whose record
+    /// is damaged nobody knows whose it is, and every backend is asked to remove what it finds.
     pub(crate) fn remove(&self) -> Result<(), ProviderError> {
+        let holds_a_tree = ["upper", "work"].iter().any(|name| self.0.join(name).is_dir());
+        if holds_a_tree {
+            return Ok(());
+        }
         // By rename: a machine is never left with a part of its layer.
-        let doomed = self.0.with_extension("doomed");
+        let doomed = self.0.with_extension("removed");
         let removed = remove_all(&doomed).and_then(|()| match fs_err::rename(&self.0, &doomed) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -162,9 +167,17 @@ mod tests {
         assert!(top.was_booted());
 
         // As a destroy that was killed leaves it.
-        fs_err::create_dir(temp.path().join("top.doomed")).unwrap();
+        fs_err::create_dir(temp.path().join("top.removed")).unwrap();
         top.remove().unwrap();
         assert_eq!(fs_err::read_dir(temp.path()).unwrap().count(), 1, "only the box's disk is left");
+    }
+
+    #[test]
+    fn a_containers_layer_is_left_to_it() {
+        let temp = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(temp.path().join("top/upper/etc")).unwrap();
+        Top::of(&MachineDir::new(temp.path())).remove().unwrap();
+        assert!(temp.path().join("top/upper/etc").is_dir());
     }
 
     #[test]
