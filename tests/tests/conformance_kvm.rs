@@ -1,0 +1,154 @@
+//! The conformance suite on virtual machines: a stock distribution's disk on the built-in monitor.
+//!
+//! Needs a KVM that runs stock kernels. Where there is none, `tests/rig/run-in-kvm.sh` makes one; there a boot takes a
+//! minute, so that checks that only look at a machine share one, and all of them are one test.
+
+use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use posada_disk::{Backing, Image};
+use posada_kvm::{Facts, KvmProvider};
+use posada_provider_api::{
+    Availability, BootSource, DiskFormat, GuestAccess, Layer, MachineDir, MachineId, MachineName,
+    MachineSpec, Provider, Seeding,
+};
+use posada_tests::conformance::{ALL, Bench, Shared};
+use posada_tests::{host, place};
+use tempfile::TempDir;
+
+/// The login user of Debian's cloud images.
+const USER: &str = "debian";
+
+struct VirtualMachines {
+    provider: KvmProvider,
+    box_disk: Layer,
+    shared: Shared,
+    temp: TempDir,
+}
+
+impl VirtualMachines {
+    fn new() -> Self {
+        let temp =
+            tempfile::Builder::new().prefix("conformance-").tempdir_in("/var/tmp").expect("a directory");
+        Self {
+            provider: KvmProvider::new(place::binary()),
+            box_disk: box_disk(temp.path().join("boot")),
+            shared: Shared::default(),
+            temp,
+        }
+    }
+}
+
+/// The image that `tests/rig/image.sh` makes, with what its boot loader would start, as the store keeps a box.
+fn box_disk(boot: PathBuf) -> Layer {
+    let script = place::workspace().join("tests/rig/image.sh");
+    let made = Command::new(&script).output().expect("image.sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let folder = PathBuf::from(String::from_utf8(made.stdout).expect("a path").trim());
+    let path = folder.join("disk.qcow2");
+    let image = Image::open(&path, Backing::Refused).expect("a disk image");
+    let files = posada_disk::inspect(&image).expect("a system").boot.expect("a kernel");
+    std::fs::create_dir(&boot).expect("a directory");
+    let (kernel, initrd) = (boot.join("kernel"), boot.join("initrd"));
+    std::fs::write(&kernel, &files.kernel).expect("the kernel is written");
+    std::fs::write(&initrd, files.initrd.expect("an initial RAM file system")).expect("it is written");
+    let boot = Some(BootSource { kernel, initrd: Some(initrd), cmdline: files.cmdline });
+    Layer::Disk { path, format: DiskFormat::Qcow2, boot, seeding: Seeding::CloudInit }
+}
+
+impl Bench for VirtualMachines {
+    fn provider(&self) -> &dyn Provider {
+        &self.provider
+    }
+
+    fn spec(&self, id: MachineId, name: MachineName) -> (MachineDir, MachineSpec) {
+        let dir = MachineDir::new(self.temp.path().join(id.as_str()));
+        std::fs::create_dir(dir.path()).expect("the machine's directory");
+        let keys = posada_provisioners::keys::load_or_create(&dir.ssh()).expect("keys");
+        let spec = MachineSpec {
+            hostname: name.to_string(),
+            id,
+            name,
+            cpus: None,
+            memory: Some(512 << 20),
+            disk: None,
+            pids: None,
+            layers: vec![self.box_disk.clone()],
+            access: GuestAccess {
+                user: USER.to_owned(),
+                authorized_key: keys.login.public_line.clone(),
+                host_key: keys.host.private_pem.to_string(),
+                host_key_public: keys.host.public_line.clone(),
+            },
+            folders: Vec::new(),
+            networks: Vec::new(),
+            env: std::collections::BTreeMap::new(),
+            graceful_timeout: self.halt_patience(),
+        };
+        (dir, spec)
+    }
+
+    fn kill_supervisor(&self, dir: &MachineDir) {
+        let path = dir.path().to_str().expect("text");
+        let found = host::processes_with(&[posada_kvm::supervise::ENTRY, path]);
+        let [pid] = found[..] else { panic!("one supervisor, not {found:?}") };
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+            .expect("kill");
+        posada_supervisor::liveness::wait_for_end(dir).expect("its end");
+    }
+
+    fn boot_patience(&self) -> Duration {
+        seconds("POSADA_TEST_BOOT_SECONDS", 300)
+    }
+
+    fn halt_patience(&self) -> Duration {
+        seconds("POSADA_TEST_HALT_SECONDS", 90)
+    }
+
+    fn shared(&self) -> Option<&Shared> {
+        Some(&self.shared)
+    }
+}
+
+/// A time from the environment: machines inside of an emulated one are slower than any other.
+fn seconds(variable: &str, otherwise: u64) -> Duration {
+    let given = std::env::var(variable).ok().map(|text| text.parse().expect("a number of seconds"));
+    Duration::from_secs(given.unwrap_or(otherwise))
+}
+
+#[test]
+fn the_suite_passes_on_virtual_machines() {
+    if let Availability::Unusable { reason, .. } = Facts::here().availability() {
+        assert!(std::env::var_os("POSADA_TEST_NEEDS_KVM").is_none(), "{reason}");
+        say(&format!("SKIPPED, as no virtual machine can run here: {reason}"));
+        return;
+    }
+    let only = std::env::var("POSADA_TEST_CHECK").ok();
+    let machines = VirtualMachines::new();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut failed = Vec::new();
+    for (name, check) in ALL.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+        let began = Instant::now();
+        let outcome = survive(|| runtime.block_on(check(&machines)));
+        let verdict = if outcome { "ok" } else { "FAILED" };
+        say(&format!("{name} ... {verdict} ({:.0} s)", began.elapsed().as_secs_f64()));
+        if !outcome {
+            failed.push(*name);
+        }
+    }
+    let cleaned = survive(|| runtime.block_on(machines.shared.destroy(machines.provider())));
+    assert!(failed.is_empty() && cleaned, "not as promised on virtual machines: {failed:?}");
+}
+
+/// Whether `work` ended without a panic, which is told by the panic hook.
+fn survive(work: impl FnOnce()) -> bool {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).is_ok()
+}
+
+/// Writes where the test harness captures nothing: whoever waits for minutes sees how far it is.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
