@@ -5,6 +5,7 @@
 //! stream that someone else has connected; [`plan()`] tells which steps are due, [`run_step`] runs one, and
 //! [`Ledger::record`] remembers that it succeeded. All of it blocks: call it from a thread that may.
 
+pub mod adopt;
 pub mod cancel;
 pub mod digest;
 pub mod error;
@@ -21,6 +22,7 @@ mod copy;
 mod shell;
 mod write;
 
+pub use adopt::{AdoptError, INSECURE_KEY, adopt};
 pub use cancel::{Cancel, StopSignal};
 pub use digest::Digest;
 pub use error::{StepError, StepFailure};

@@ -77,8 +77,26 @@ impl Ssh {
         let patience = Patience::until(login.deadline);
         handshake(&link, patience)?;
         check_host_key(&link, &pinned)?;
-        authenticate(&link, login, patience)?;
+        authenticate(&link, &login.user, &login.private_key_pem, patience)?;
         Ok(Self { link })
+    }
+
+    /// As [`connect`](Self::connect), to a machine whose host key nobody knows yet: whatever key it shows is taken, and
+    /// its fingerprint returned (`SHA256:…`). `login.host_key_public` is not looked at.
+    ///
+    /// # Errors
+    /// Those of `connect` but `HostKey`.
+    pub fn connect_unpinned(
+        stream: OwnedFd,
+        login: &Login,
+        cancel: Cancel,
+    ) -> Result<(Self, String), TransportError> {
+        let link = Link::new(stream, cancel)?;
+        let patience = Patience::until(login.deadline);
+        handshake(&link, patience)?;
+        let shown = fingerprint(link.session.host_key().map(|(blob, _)| blob).unwrap_or_default());
+        authenticate(&link, &login.user, &login.private_key_pem, patience)?;
+        Ok((Self { link }, shown))
     }
 
     /// The switch that ends what runs over this session.
@@ -172,25 +190,28 @@ fn check_host_key(link: &Link, pinned: &PublicKey) -> Result<(), TransportError>
     if shown == expected {
         return Ok(());
     }
-    let found = PublicKey::from_bytes(shown)
-        .map_or_else(|_| "of an unknown form".to_owned(), |key| key.fingerprint(HashAlg::Sha256).to_string());
+    let found = fingerprint(shown);
     Err(TransportError::HostKey { expected: pinned.fingerprint(HashAlg::Sha256).to_string(), found })
 }
 
-fn authenticate(link: &Link, login: &Login, patience: Patience) -> Result<(), TransportError> {
+fn fingerprint(blob: &[u8]) -> String {
+    PublicKey::from_bytes(blob)
+        .map_or_else(|_| "of an unknown form".to_owned(), |key| key.fingerprint(HashAlg::Sha256).to_string())
+}
+
+fn authenticate(link: &Link, user: &str, pem: &str, patience: Patience) -> Result<(), TransportError> {
     let mut refused = false;
     let done = link.drive("logging in", patience, |session| {
-        let result = session.userauth_pubkey_memory(&login.user, None, &login.private_key_pem, None);
+        let result = session.userauth_pubkey_memory(user, None, pem, None);
         refused |= result
             .as_ref()
             .is_err_and(|e| matches!(e.code(), ErrorCode::Session(code) if REFUSED.contains(&code)));
         result
     });
     match done {
-        Err(_) if refused => Err(TransportError::AuthRefused {
-            user: login.user.clone(),
-            accepts: accepted_methods(link, &login.user),
-        }),
+        Err(_) if refused => {
+            Err(TransportError::AuthRefused { user: user.to_owned(), accepts: accepted_methods(link, user) })
+        }
         other => other,
     }
 }
