@@ -67,7 +67,16 @@ impl Bootstrap<'_> {
                     let lines = reader.join().unwrap_or_default();
                     self.check(&mut child, lines, cancel)
                 };
-                let stored = store.ingest(self.recipe.name(), input, new, None, progress, cancel, sound);
+                let stored = store.ingest(
+                    self.recipe.name(),
+                    input,
+                    new,
+                    self.recipe.form(),
+                    None,
+                    progress,
+                    cancel,
+                    sound,
+                );
                 // Where the store gave up before it began, mmdebstrap finds its pipe closed.
                 child.wait().map_err(|error| BoxError::io("wait for", TOOL, error))?;
                 stored

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 pub use recipe::{Recipe, RecipeFile};
 
 use crate::store::{NewBox, Store, StoredBox};
-use crate::{BoxError, Cancel, Progress};
+use crate::{BoxError, Cancel, Form, Progress};
 use mmdebstrap::Bootstrap;
 
 /// How a box is built.
@@ -20,6 +20,8 @@ use mmdebstrap::Bootstrap;
 pub struct BuildOptions {
     /// Whether to build though the store has a box of this very recipe.
     pub force: bool,
+    /// What is made: a root file system for containers, or a disk image for virtual machines.
+    pub form: Form,
     /// Seconds since 1970 that stand for the time of the build, in files and in the version: the same recipe,
     /// packages and time give the same digest. `None` is now.
     pub source_date_epoch: Option<u64>,
@@ -29,7 +31,7 @@ pub struct BuildOptions {
 
 impl Default for BuildOptions {
     fn default() -> Self {
-        Self { force: false, source_date_epoch: None, etc: PathBuf::from("/etc") }
+        Self { force: false, form: Form::Rootfs, source_date_epoch: None, etc: PathBuf::from("/etc") }
     }
 }
 
@@ -62,6 +64,14 @@ pub fn build(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Built, BoxError> {
+    let for_disk;
+    let recipe = match options.form {
+        Form::Rootfs => recipe,
+        Form::Disk => {
+            for_disk = recipe.for_disk();
+            &for_disk
+        }
+    };
     let digest = recipe.digest();
     let time = options.source_date_epoch.unwrap_or_else(now);
     let version = stamp::version(time);

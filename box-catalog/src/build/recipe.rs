@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{BoxError, BoxRef, Digest};
+use crate::{BoxError, BoxRef, Digest, Form};
 
 /// What a change of ours to how boxes are built changes in the digest of every recipe.
 const GENERATION: u32 = 1;
@@ -32,6 +32,24 @@ pub struct Recipe {
     packages: Vec<String>,
     files: Vec<RecipeFile>,
     commands: Vec<String>,
+    /// What is made. Left out of the digest where it is a root file system, as it was before there were others.
+    #[serde(skip_serializing_if = "is_rootfs")]
+    form: Form,
+    /// What a disk image holds besides; part of the digest once it is put in.
+    #[serde(skip)]
+    disk: DiskPart,
+}
+
+/// What a disk image holds besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct DiskPart {
+    packages: Vec<String>,
+    files: Vec<RecipeFile>,
+    commands: Vec<String>,
+}
+
+fn is_rootfs(form: &Form) -> bool {
+    *form == Form::Rootfs
 }
 
 /// A file that a recipe puts into a box, over what packages brought.
@@ -68,6 +86,19 @@ struct Written {
     variant: Option<String>,
     components: Option<Vec<String>>,
     user: Option<String>,
+    #[serde(default)]
+    packages: Vec<String>,
+    #[serde(default)]
+    files: Vec<WrittenFile>,
+    #[serde(default)]
+    commands: Vec<String>,
+    #[serde(default)]
+    disk: WrittenDisk,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenDisk {
     #[serde(default)]
     packages: Vec<String>,
     #[serde(default)]
@@ -179,6 +210,25 @@ impl Recipe {
         &self.commands
     }
 
+    /// What is made.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The recipe of a disk image of the same system: with a kernel, and with what it says of disks.
+    #[must_use]
+    pub fn for_disk(&self) -> Self {
+        let mut recipe = self.clone();
+        let more = std::mem::take(&mut recipe.disk);
+        recipe.packages.push(format!("linux-image-cloud-{}", crate::host_architecture()));
+        recipe.packages.extend(more.packages);
+        recipe.files.extend(more.files);
+        recipe.commands.extend(more.commands);
+        recipe.form = Form::Disk;
+        recipe
+    }
+
     /// What tells this recipe from others.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -204,6 +254,11 @@ impl Written {
             packages: join(base.packages, self.packages),
             files: join(base.files, self.files),
             commands: join(base.commands, self.commands),
+            disk: WrittenDisk {
+                packages: join(base.disk.packages, self.disk.packages),
+                files: join(base.disk.files, self.disk.files),
+                commands: join(base.disk.commands, self.disk.commands),
+            },
         }
     }
 
@@ -218,13 +273,25 @@ impl Written {
             packages: self.packages,
             files: self.files.into_iter().map(|file| file.finish(shown)).collect::<Result<_, _>>()?,
             commands: self.commands,
+            form: Form::Rootfs,
+            disk: DiskPart {
+                packages: self.disk.packages,
+                files: self
+                    .disk
+                    .files
+                    .into_iter()
+                    .map(|file| file.finish(shown))
+                    .collect::<Result<_, _>>()?,
+                commands: self.disk.commands,
+            },
         };
         if !matches!(BoxRef::parse(&recipe.name), Ok(BoxRef::Named(_))) {
             return Err(fault(shown, format!("`name: {}` is no name for a box", recipe.name)));
         }
         // They become arguments, where a leading hyphen or a comma would mean something else.
         let words = [&recipe.suite, &recipe.variant, &recipe.user];
-        let words = words.into_iter().chain(&recipe.components).chain(&recipe.packages);
+        let words =
+            words.into_iter().chain(&recipe.components).chain(&recipe.packages).chain(&recipe.disk.packages);
         let plain = |word: &str| {
             word.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._:~/=".contains(&b))

@@ -53,7 +53,7 @@ impl Store {
         }
         progress.phase("unpacking", Some(fingerprint.size()));
         let what = archive.display().to_string();
-        self.ingest(&what, file.into(), new, Some(fingerprint), progress, cancel, || Ok(()))
+        self.ingest(&what, file.into(), new, Form::Rootfs, Some(fingerprint), progress, cancel, || Ok(()))
     }
 
     /// The box that `wanted` names and that holds `form`, which for a file means that it is added first where that has not been done.
@@ -84,7 +84,8 @@ impl Store {
         }
     }
 
-    /// Takes an archive from `input`; `what` is what errors call it. `sound` has the last word, once all of it
+    /// Takes an archive from `input`; `what` is what errors call it. Where `form` is a disk, one is
+    /// made of a root file system. `sound` has the last word, once all of it
     /// was read.
     #[expect(clippy::too_many_arguments, reason = "one private call, from two places")]
     pub(crate) fn ingest(
@@ -92,6 +93,7 @@ impl Store {
         what: &str,
         input: Stdio,
         new: &NewBox,
+        form: Form,
         file: Option<Fingerprint>,
         progress: &dyn Progress,
         cancel: &Cancel,
@@ -103,7 +105,7 @@ impl Store {
         self.sweep()?;
         let incoming = self.incoming()?;
         let unpacked =
-            worker::unpack(&self.exe, incoming.path(), input, new.user.as_deref(), progress, cancel);
+            worker::unpack(&self.exe, incoming.path(), input, new.user.as_deref(), form, progress, cancel);
         let sound = sound();
         let unpacked = match unpacked {
             Ok(unpacked) => sound.map(|()| unpacked)?,

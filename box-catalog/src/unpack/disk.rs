@@ -16,7 +16,7 @@ use crate::disk::{BootRecord, DiskRecord, INITRD, KERNEL, file_name};
 use crate::metadata::{self, BoxMetadata, Form, Os};
 
 /// The image while its format is not known.
-const PART: &str = "disk.part";
+pub const PART: &str = "disk.part";
 /// Pieces of this many zeros become holes, bytes.
 const PIECE: usize = 64 << 10;
 /// Whom Vagrant's boxes let in by a published key.

@@ -2,6 +2,7 @@
 
 mod compression;
 mod disk;
+mod image;
 mod inspect;
 mod pax;
 mod pump;
@@ -12,14 +13,16 @@ mod tree;
 mod vagrant;
 
 use std::io::Read;
+use std::path::Path;
 
 pub use refusal::Refusal;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskRecord;
-use crate::{BoxMetadata, Digest};
+use crate::{BoxMetadata, Digest, Form};
 use compression::Content;
+use pump::Pumped;
 use tar_stream::{Kind, TarStream};
 use tree::{Made, Tree};
 
@@ -61,7 +64,7 @@ pub struct Unpacked {
 
 /// Unpacks `input` into the new directory [`TREE`] of the current directory, or takes it as a disk image, and writes it
 /// to disk.
-/// `user`, where given, is who logs in; `seen` hears of every chunk of the archive that was read, bytes.
+/// Where `form` is a disk, a root file system is made into one. `user`, where given, is who logs in; `seen` hears of every chunk of the archive that was read, bytes.
 ///
 /// # Errors
 /// [`Refusal`] with the tree left as far as it came; the caller removes it.
@@ -69,6 +72,7 @@ pub fn unpack(
     input: impl Read + Send + 'static,
     limits: Limits,
     user: Option<&str>,
+    form: Form,
     seen: impl FnMut(u64) + Send + 'static,
 ) -> Result<Unpacked, Refusal> {
     let (reader, pump) = pump::pump(input, seen);
@@ -82,34 +86,47 @@ pub fn unpack(
     };
     let pumped = pump.join().map_err(|_| Refusal::Corrupt("the reader failed".to_owned()))?;
     let pumped = pumped.map_err(|error| Refusal::reading(&error))?;
-    if let Holds::Disk { vagrant } = found {
-        let taken = disk::take(user, vagrant)?;
-        let failed = |errno| Refusal::writing(TREE.as_bytes(), errno);
-        rustix::fs::unlinkat(CWD, TREE, AtFlags::REMOVEDIR).map_err(failed)?;
-        let here = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        here.and_then(rustix::fs::syncfs).map_err(failed)?;
-        return Ok(Unpacked {
-            digest: pumped.digest,
-            archive_size: pumped.size,
-            size: taken.size,
-            metadata: taken.metadata,
-            disk: Some(taken.record),
-            skipped_devices: 0,
-        });
-    }
-    if writing.entries == 0 {
+    if found == Holds::Rootfs && writing.entries == 0 {
         return Err(Refusal::Empty);
     }
-    let metadata = inspect::inspect(writing.tree.root(), user)?;
-    let root = writing.tree.finish()?;
-    rustix::fs::syncfs(&root).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
+    match (found, form) {
+        (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, &pumped),
+        (Holds::Rootfs, form) => {
+            let metadata = inspect::inspect(writing.tree.root(), user)?;
+            let root = writing.tree.finish()?;
+            let failed = |errno| Refusal::writing(TREE.as_bytes(), errno);
+            if form == Form::Rootfs {
+                rustix::fs::syncfs(&root).map_err(failed)?;
+                return Ok(Unpacked {
+                    digest: pumped.digest,
+                    archive_size: pumped.size,
+                    size: writing.bytes,
+                    metadata,
+                    disk: None,
+                    skipped_devices: writing.skipped_devices,
+                });
+            }
+            let time = rustix::fs::fstat(&root).map_err(failed)?.st_mtime;
+            image::write(Path::new(TREE), disk::PART, image::DISK, &pumped.digest, time)?;
+            as_disk(user, false, &pumped)
+        }
+    }
+}
+
+/// Takes the image that was written; a tree is no longer needed.
+fn as_disk(user: Option<&str>, vagrant: bool, pumped: &Pumped) -> Result<Unpacked, Refusal> {
+    let taken = disk::take(user, vagrant)?;
+    std::fs::remove_dir_all(TREE)
+        .map_err(|error| Refusal::Host { entry: TREE.to_owned(), detail: error.to_string() })?;
+    let here = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    here.and_then(rustix::fs::syncfs).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
     Ok(Unpacked {
         digest: pumped.digest,
         archive_size: pumped.size,
-        size: writing.bytes,
-        metadata,
-        disk: None,
-        skipped_devices: writing.skipped_devices,
+        size: taken.size,
+        metadata: taken.metadata,
+        disk: Some(taken.record),
+        skipped_devices: 0,
     })
 }
 

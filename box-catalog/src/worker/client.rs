@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::WORKER;
 use super::protocol::{Event, job};
 use crate::unpack::{Refusal, Unpacked};
-use crate::{BoxError, Cancel, Progress};
+use crate::{BoxError, Cancel, Form, Progress};
 
 /// Why nothing was unpacked.
 pub enum Failure {
@@ -24,16 +24,21 @@ pub fn check(exe: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Unpacks `input` in `directory`; `user`, where given, is who logs in.
+/// Unpacks `input` in `directory`, and where `form` is a disk makes one of it; `user`, where given, is who logs in.
 pub fn unpack(
     exe: &Path,
     directory: &Path,
     input: Stdio,
     user: Option<&str>,
+    form: Form,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Unpacked, Failure> {
-    let words = [OsStr::new(WORKER), OsStr::new(job::UNPACK)];
+    let job = match form {
+        Form::Rootfs => job::UNPACK,
+        Form::Disk => job::UNPACK_AS_DISK,
+    };
+    let words = [OsStr::new(WORKER), OsStr::new(job)];
     let mut command = posada_userns::command(exe, words.into_iter().chain(user.map(OsStr::new)))
         .map_err(|e| Failure::Other(e.into()))?;
     command.current_dir(directory).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, getpgrp, getppid, kill_process_group, pidfd_open};
 
 use super::protocol::{Event, job};
+use crate::Form;
 use crate::unpack::{self, Limits};
 
 /// Bytes between two reports.
@@ -26,7 +27,8 @@ pub fn worker_entry(args: &[OsString]) -> ExitCode {
     let mut args = args.iter().cloned();
     let word = args.next().unwrap_or_default();
     let done = match word.to_str() {
-        Some(job::UNPACK) => unpack(args.next().and_then(|user| user.into_string().ok())),
+        Some(job::UNPACK) => unpack(Form::Rootfs, args.next().and_then(|user| user.into_string().ok())),
+        Some(job::UNPACK_AS_DISK) => unpack(Form::Disk, args.next().and_then(|user| user.into_string().ok())),
         Some(job::DELETE) => delete(args),
         Some(job::RUN) => run(args),
         Some(job::BECOME) => become_program(args),
@@ -42,7 +44,7 @@ pub fn worker_entry(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn unpack(user: Option<String>) -> Result<ExitCode, String> {
+fn unpack(form: Form, user: Option<String>) -> Result<ExitCode, String> {
     die_with_parent(Signal::KILL)?;
     // Shared with the process that started us: the directory counts as abandoned once both are gone.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -56,7 +58,7 @@ fn unpack(user: Option<String>) -> Result<ExitCode, String> {
             let _ = tell(&Event::Read(std::mem::take(&mut unreported)));
         }
     };
-    let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), seen);
+    let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, seen);
     tell(&done.map_or_else(Event::Refused, |unpacked| Event::Unpacked(Box::new(unpacked)))).map_err(text)?;
     Ok(ExitCode::SUCCESS)
 }

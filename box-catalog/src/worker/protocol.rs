@@ -20,6 +20,8 @@ pub enum Event {
 pub mod job {
     /// Unpacks standard input into the current directory.
     pub const UNPACK: &str = "unpack";
+    /// The same, and makes a disk image of it.
+    pub const UNPACK_AS_DISK: &str = "unpack-as-disk";
     /// Deletes the named directories of the current directory.
     pub const DELETE: &str = "delete";
     /// Runs a program (`EXE PROGRAM ARGS…`) that ends, with all that it has started, when the process that asked for

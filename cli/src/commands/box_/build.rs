@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use posada_box_catalog::Form;
 use posada_box_catalog::build::{self, BuildOptions, Built};
 
 use super::progress::Shown;
@@ -11,12 +12,16 @@ use crate::failure::{CliError, Result};
 
 /// Build a box from a distribution's packages
 ///
-/// Runs mmdebstrap with the host's own package sources. A box that was built by the same recipe before is kept.
+/// The box is a root file system for containers, or, with `--disk`, a disk image for virtual machines. Runs mmdebstrap with the host's own package sources. A box that was built by the same recipe before is kept.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A recipe that Posada has (`debian/12`), or a recipe's file
     #[arg(value_name = "RECIPE")]
     recipe: String,
+
+    /// Make a disk image with a kernel, for virtual machines; it is kept beside the root file system of that name
+    #[arg(long)]
+    disk: bool,
 
     /// Build although the store has a box of this recipe
     #[arg(long, short)]
@@ -28,6 +33,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (orchestrator, _) = operation::orchestrator(context)?;
     let options = BuildOptions {
         force: args.force,
+        form: if args.disk { Form::Disk } else { Form::Rootfs },
         source_date_epoch: source_date_epoch()?,
         etc: PathBuf::from("/etc"),
     };
