@@ -1,7 +1,13 @@
 //! The conformance suite on virtual machines: a stock distribution's disk on the built-in monitor.
 //!
 //! Needs a KVM that runs stock kernels. Where there is none, `tests/rig/run-in-kvm.sh` makes one; there a boot takes a
-//! minute, so that checks that only look at a machine share one, and all of them are one test.
+//! minute, so that checks that only look at a machine share one, and all of them are one test:
+//!
+//! ```text
+//! tests/rig/run-in-kvm.sh -s $(tests/rig/image.sh) -e POSADA_TEST_IMAGE=/scratch -e POSADA_TEST_SCRATCH=/scratch \
+//!     -e POSADA_TEST_NEEDS_KVM=1 -e POSADA_BIN=… -t 2400 -- target/debug/deps/conformance_kvm-… --nocapture
+//! ```
+//! `POSADA_TEST_CHECK` names one check to be run alone.
 
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -31,8 +37,9 @@ struct VirtualMachines {
 
 impl VirtualMachines {
     fn new() -> Self {
-        let temp =
-            tempfile::Builder::new().prefix("conformance-").tempdir_in("/var/tmp").expect("a directory");
+        // A file system that knows O_DIRECT, where there is a better one than the usual.
+        let scratch = std::env::var_os("POSADA_TEST_SCRATCH").unwrap_or_else(|| "/var/tmp".into());
+        let temp = tempfile::Builder::new().prefix("conformance-").tempdir_in(scratch).expect("a directory");
         Self {
             provider: KvmProvider::new(place::binary()),
             box_disk: box_disk(temp.path().join("boot")),
@@ -44,11 +51,7 @@ impl VirtualMachines {
 
 /// The image that `tests/rig/image.sh` makes, with what its boot loader would start, as the store keeps a box.
 fn box_disk(boot: PathBuf) -> Layer {
-    let script = place::workspace().join("tests/rig/image.sh");
-    let made = Command::new(&script).output().expect("image.sh runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let folder = PathBuf::from(String::from_utf8(made.stdout).expect("a path").trim());
-    let path = folder.join("disk.qcow2");
+    let path = image().join("disk.qcow2");
     let image = Image::open(&path, Backing::Refused).expect("a disk image");
     let files = posada_disk::inspect(&image).expect("a system").boot.expect("a kernel");
     std::fs::create_dir(&boot).expect("a directory");
@@ -57,6 +60,17 @@ fn box_disk(boot: PathBuf) -> Layer {
     std::fs::write(&initrd, files.initrd.expect("an initial RAM file system")).expect("it is written");
     let boot = Some(BootSource { kernel, initrd: Some(initrd), cmdline: files.cmdline });
     Layer::Disk { path, format: DiskFormat::Qcow2, boot, seeding: Seeding::CloudInit }
+}
+
+/// The folder of the image: the one that was made outside of the rig, where there is no network to make one.
+fn image() -> PathBuf {
+    if let Some(folder) = std::env::var_os("POSADA_TEST_IMAGE") {
+        return folder.into();
+    }
+    let script = place::workspace().join("tests/rig/image.sh");
+    let made = Command::new(&script).output().expect("image.sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).expect("a path").trim().into()
 }
 
 impl Bench for VirtualMachines {
