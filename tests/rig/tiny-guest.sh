@@ -7,12 +7,12 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for bus in pci virtio; do
+for bus in acpi pci virtio; do
     for device in "/sys/bus/$bus/devices"/*; do
         [ ! -e "$device/modalias" ] || modprobe -q "$(cat "$device/modalias")"
     done
 done
-modprobe -q af_packet
+modprobe -q -a af_packet evdev
 echo POSADA-READY
 if [ -e /run/script ]; then
     sh /run/script "$@"

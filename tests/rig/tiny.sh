@@ -12,7 +12,7 @@ script=${1:-}
 kernel=$("$here/unpack.sh" linux-image-cloud-amd64)
 initrd=$("$here/initrd.sh" "$kernel" "$here/tiny-guest.sh" \
     virtio_pci virtio_blk virtio_net virtio_console virtio_balloon virtio-rng virtiofs \
-    vmw_vsock_virtio_transport af_packet nvme ext4 crc32c_generic)
+    vmw_vsock_virtio_transport af_packet nvme ext4 crc32c_generic button evdev pvpanic-mmio)
 if [ -n "$script" ]; then
     with=${initrd%.cpio}-$(sha256sum "$script" | cut -c1-16).cpio
     if [ ! -e "$with" ]; then
