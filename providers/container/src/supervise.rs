@@ -14,7 +14,7 @@ use posada_network::nat::{Nat, NatConfig};
 use posada_network::private::Private;
 use posada_provider_api::network::management;
 use posada_provider_api::{MachineDir, Observer, Protocol, ProviderError};
-use posada_supervisor::forwarding::{self, SSH_PORT};
+use posada_supervisor::forwarding::SSH_PORT;
 use posada_supervisor::machine::Stage;
 use posada_supervisor::owner::log;
 use posada_supervisor::{ConsoleHub, Guest, Machine, Owner, own};
@@ -48,7 +48,12 @@ pub fn entry(args: &[OsString], exe: &Path) -> ExitCode {
 }
 
 fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
-    own(dir, async |owner| Supervisor { owner, exe }.live().await, || crate::cleanup(exe, dir))
+    own(
+        dir,
+        |_| Ok(Vec::new()),
+        async |owner| Supervisor { owner, exe }.live().await,
+        || crate::cleanup(exe, dir),
+    )
 }
 
 struct Supervisor<'a> {
@@ -60,7 +65,7 @@ impl Supervisor<'_> {
     /// The machine's life, from its start to its end.
     async fn live(&self) -> Result<(), ProviderError> {
         let Owner { dir, spec, machine, .. } = &self.owner;
-        let (_forwarding, mut reboots) = (forwarding::forward(dir, spec, machine)?, 0u32);
+        let mut reboots = 0u32;
         let mut terminate = signal(SignalKind::terminate()).map_err(internal("listen for signals"))?;
         loop {
             // What an earlier supervisor left when it was killed.

@@ -19,7 +19,7 @@ use crate::top::Top;
 use crate::{boot, cable, cmdline, failure, seed};
 
 /// Where the host names its name servers (resolv.conf(5)).
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The most virtual CPUs the monitor gives a machine.
 const MAX_CPUS: u32 = 32;

@@ -16,6 +16,7 @@ mod cmdline;
 mod facts;
 mod failure;
 mod guest;
+mod jail;
 mod memory;
 mod panic;
 mod provider;

@@ -12,7 +12,7 @@ use posada_provider_api::{MachineDir, Observer, ProviderError};
 use posada_supervisor::machine::Stage;
 use posada_supervisor::owner::log;
 use posada_supervisor::remote::blocking;
-use posada_supervisor::{ConsoleHub, Guest, Machine, Owner, forwarding, own};
+use posada_supervisor::{ConsoleHub, Guest, Machine, Owner, own};
 use posada_vmm::config::FaultListener;
 use posada_vmm::machine::{Exit, Vm};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::assemble::{Assembly, Ends, assemble};
 use crate::failure;
 use crate::guest::VirtualMachine;
+use crate::jail;
 use crate::panic::PanicWatch;
 
 /// The hidden command that makes a process the supervisor of a virtual machine.
@@ -34,8 +35,9 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 /// Runs as the supervisor of the machine whose directory is the only argument; returns when it has ended.
 pub fn entry(args: &[OsString]) -> ExitCode {
     let [dir] = args else { return ExitCode::from(2) };
+    let dir = MachineDir::new(dir);
     // All that is made outside of the machine's directory is this process's, and goes with it.
-    match own(&MachineDir::new(dir), live, || Ok(())) {
+    match own(&dir, |spec| jail::enter(&dir, spec), live, || Ok(())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log(&error);
@@ -46,8 +48,7 @@ pub fn entry(args: &[OsString]) -> ExitCode {
 
 /// The machine's life, from its start to its end.
 async fn live(owner: Owner<'_>) -> Result<(), ProviderError> {
-    let Owner { dir, spec, machine, .. } = &owner;
-    let _forwarding = forwarding::forward(dir, spec, machine)?;
+    let machine = &owner.machine;
     let mut terminate = signal(SignalKind::terminate()).map_err(internal("listen for signals"))?;
     let mut phase = "starting";
     loop {

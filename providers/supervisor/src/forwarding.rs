@@ -17,16 +17,19 @@ use crate::machine::{Machine, Stage};
 /// The port sshd listens on in a machine.
 pub const SSH_PORT: u16 = 22;
 
-/// Binds the forwards that `spec` asks for, and one that leads to sshd where it asks for none, and serves them until
-/// the result is dropped. To be done before anything is started: a taken port is told at once and costs nothing.
+/// Host ports that are bound: nobody else gets them, and clients wait in the kernel's queue.
+#[derive(Debug)]
+pub struct Bound {
+    forwards: Forwards,
+    ssh: Option<u16>,
+}
+
+/// Binds the forwards that `spec` asks for, and one that leads to sshd where it asks for none. To be done before
+/// anything is started: a taken port is told at once and costs nothing.
 ///
 /// # Errors
 /// [`ProviderError::PortTaken`].
-pub fn forward(
-    dir: &MachineDir,
-    spec: &MachineSpec,
-    machine: &Arc<Machine>,
-) -> Result<Running, ProviderError> {
+pub fn bind(dir: &MachineDir, spec: &MachineSpec) -> Result<Bound, ProviderError> {
     let mut wanted: Vec<Forward> = spec
         .networks
         .iter()
@@ -40,21 +43,31 @@ pub fn forward(
         wanted.push(ssh_forward(dir));
     }
     let forwards = Forwards::bind(&wanted)?;
-    let ports = forwards.ports();
-    let ssh = ports.iter().find(|port| is_ssh(&port.asked)).map(|port| port.host);
+    let ssh = forwards.ports().iter().find(|port| is_ssh(&port.asked)).map(|port| port.host);
     if let Some(port) = ssh {
         // Only a wish for the next start: losing it costs a changed port, nothing else.
         let _ = fs_err::write(ssh_port_file(dir), port.to_string());
     }
-    for ForwardedPort { asked, host } in &ports {
-        if asked.host != 0 && asked.host != *host && asked.guest != SSH_PORT {
-            machine.warn(&format!("port {} is taken; forwarding {host} instead", asked.host));
+    Ok(Bound { forwards, ssh })
+}
+
+impl Bound {
+    /// Leads what comes at the ports into `machine`, until the result is dropped.
+    ///
+    /// # Errors
+    /// Where a socket cannot be handed to the runtime.
+    pub(crate) fn serve(self, machine: &Arc<Machine>) -> Result<Running, ProviderError> {
+        let ports = self.forwards.ports();
+        for ForwardedPort { asked, host } in &ports {
+            if asked.host != 0 && asked.host != *host && asked.guest != SSH_PORT {
+                machine.warn(&format!("port {} is taken; forwarding {host} instead", asked.host));
+            }
         }
+        machine.set_forwards(ports, self.ssh);
+        self.forwards.run(Arc::new(Dialer(machine.clone()))).map_err(|error| ProviderError::Internal {
+            what: format!("listen on the forwarded ports: {error}"),
+        })
     }
-    machine.set_forwards(ports, ssh);
-    forwards
-        .run(Arc::new(Dialer(machine.clone())))
-        .map_err(|error| ProviderError::Internal { what: format!("listen on the forwarded ports: {error}") })
 }
 
 /// The forward that leads to sshd where the Vmfile asks for none: the port of the last start if it is free.

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use posada_provider_api::{MachineDir, MachineSpec, ProviderError};
+use posada_provider_api::{MachineDir, MachineSpec, Observer, ProviderError};
 use tokio::net::UnixListener;
 
+use crate::forwarding;
 use crate::machine::{Machine, Stage};
 use crate::server::Server;
 use crate::spawn;
@@ -22,14 +23,16 @@ pub struct Owner<'a> {
     pub server: Arc<Server>,
 }
 
-/// Becomes the supervisor of the machine in `dir`: `live` runs it to its end, `undo` removes what is left of it then,
-/// whatever came of it. Returns when clients have their answers. To be called once, first thing in a process that
+/// Becomes the supervisor of the machine in `dir`. Its forwards are bound; `confine` then takes from the process what
+/// its machine has no use for, while there is one thread, and says what it could not take; `live` runs the machine to
+/// its end, `undo` removes what is left of it then, whatever came of it. Returns when clients have their answers. To be called once, first thing in a process that
 /// [`spawn::start`] started.
 ///
 /// # Errors
 /// Where the process was not started so, or the machine's description cannot be read.
 pub fn own(
     dir: &MachineDir,
+    confine: impl FnOnce(&MachineSpec) -> Result<Vec<String>, ProviderError>,
     live: impl AsyncFnOnce(Owner<'_>) -> Result<(), ProviderError>,
     undo: impl FnOnce() -> Result<(), ProviderError>,
 ) -> io::Result<()> {
@@ -37,13 +40,23 @@ pub fn own(
     raise_descriptor_limit();
     let spec: MachineSpec = serde_json::from_slice(&fs_err::read(dir.spec())?)?;
     call_ourselves(&spec);
+    // Who holds a taken port can be seen only before.
+    let forwards = forwarding::bind(dir, &spec);
+    let confined = confine(&spec);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         inherited.listener.set_nonblocking(true)?;
         let machine = Machine::starting();
         let server = Server::start(machine.clone(), UnixListener::from_std(inherited.listener)?);
         let owner = Owner { dir, spec: &spec, machine: machine.clone(), server: server.clone() };
-        let outcome = live(owner).await;
+        let outcome = async {
+            for gap in confined? {
+                machine.warn(&gap);
+            }
+            let _serving = forwards?.serve(&machine)?;
+            live(owner).await
+        }
+        .await;
         if let Err(error) = &outcome {
             log(error);
         }

@@ -18,4 +18,4 @@ pub use control::Handle;
 pub use error::VmError;
 pub use exit::Exit;
 pub use running::Running;
-pub use vm::Vm;
+pub use vm::{KVM, Vm};

@@ -41,6 +41,29 @@ fn tiny() -> &'static Tiny {
     })
 }
 
+/// The tiny guest's initrd with `script` as its `/run/script`: archives follow each other.
+fn with_script(script: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    let initrd = std::fs::read(&tiny().initrd).expect("the initrd");
+    file.write_all(&initrd).expect("written");
+    file.write_all(&[0; 4][..(4 - initrd.len() % 4) % 4]).expect("written");
+    for (name, mode, content) in
+        [("run", 0o40755, ""), ("run/script", 0o100_755, script), ("TRAILER!!!", 0, "")]
+    {
+        // `newc`: a magic number, thirteen fields of eight hexadecimal digits, the name, the content, each padded.
+        let fields = [0, mode, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        let mut entry = "070701".to_owned();
+        entry.extend(fields.iter().map(|field| format!("{field:08x}")));
+        let mut entry = entry.into_bytes();
+        for part in [format!("{name}\0").as_bytes(), content.as_bytes()] {
+            entry.extend_from_slice(part);
+            entry.resize(entry.len().next_multiple_of(4), 0);
+        }
+        file.write_all(&entry).expect("written");
+    }
+    file
+}
+
 /// A running tiny guest.
 pub struct Guest {
     pub running: Running,
@@ -49,12 +72,16 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Starts one whose init runs `script`, with what `change` makes of its configuration.
+    /// Starts one whose init runs `script`, a shell's, with what `change` makes of its configuration.
     pub fn start(script: &str, change: impl FnOnce(&mut VmConfig)) -> Self {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         ours.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let cmdline = format!("console=ttyS0 quiet -- {script}");
-        let boot = Boot { kernel: tiny().kernel.clone(), initrd: Some(tiny().initrd.clone()), cmdline };
+        let initrd = with_script(script);
+        let boot = Boot {
+            kernel: tiny().kernel.clone(),
+            initrd: Some(initrd.path().to_owned()),
+            cmdline: "console=ttyS0 quiet".to_owned(),
+        };
         let mut config = VmConfig {
             name: "test".to_owned(),
             cpus: 1,

@@ -37,7 +37,7 @@ fn a_panic_is_noticed() {
 
 fn the_power_button_is_heard() {
     // What systemd-logind does: an event of the button's input device.
-    let mut guest = Guest::plain("echo LISTENING && head -c 24 /dev/input/event0 >/dev/null");
+    let mut guest = Guest::plain("exec 3</dev/input/event0 && echo LISTENING && head -c 24 <&3 >/dev/null");
     guest.wait_for("LISTENING");
     guest.running.handle().press_power_button();
     guest.finish();

@@ -16,6 +16,9 @@ const MAX_NOTES: u64 = 64 << 10;
 const MACHINE_X86_64: u16 = 62;
 const MACHINE_386: u16 = 3;
 const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
+const PT_TLS: u32 = 7;
 const PT_NOTE: u32 = 4;
 /// The note that holds PVH's entry point, of the name "Xen" (Xen, public/elfnote.h).
 const XEN_ELFNOTE_PHYS32_ENTRY: u32 = 18;
@@ -81,7 +84,7 @@ impl Elf {
         }
         let programs = read_at(source, at, usize::from(count) * PROGRAM_HEADER)?;
         let mut end = at + programs.len() as u64;
-        let (mut segments, mut pvh_entry) = (Vec::new(), None);
+        let (mut segments, mut pvh_entry, mut is_program) = (Vec::new(), None, false);
         for program in programs.chunks_exact(PROGRAM_HEADER) {
             let file = range(u64_at(program, 8), u64_at(program, 32))?;
             if file.end > length {
@@ -103,8 +106,12 @@ impl Elf {
                     let notes = read_at(source, file.start, (file.end - file.start) as usize)?;
                     pvh_entry = find_pvh_entry(&notes);
                 }
+                PT_DYNAMIC | PT_INTERP | PT_TLS => is_program = true,
                 _ => {}
             }
+        }
+        if is_program && pvh_entry.is_none() {
+            return Err(BootError::BadElf("it is a program of an operating system, not a kernel"));
         }
         let memory = span(&segments).ok_or(BootError::BadElf("nothing of it is to be loaded"))?;
         let sections = range(u64_at(&header, 40), u64::from(u16_at(&header, 60)) * SECTION_HEADER)?;
