@@ -100,7 +100,10 @@ fn memory_is_given_back() {
     // A file in memory is made and removed; what it took is reported free.
     let script = "mkdir /big && mount -t tmpfs none /big && dd if=/dev/zero of=/big/file bs=1M count=120 \
         && echo FILLED && read line && rm /big/file && echo 3 >/proc/sys/vm/drop_caches && echo FREED && read line";
-    let mut guest = Guest::start(script, |config| config.devices.balloon = true);
+    let mut guest = Guest::start(script, |config| {
+        config.devices.balloon = true;
+        config.memory = 512 << 20;
+    });
     guest.wait_for("FILLED");
     let filled = resident();
     guest.type_in("\n");
