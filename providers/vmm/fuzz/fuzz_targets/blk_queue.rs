@@ -10,7 +10,6 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use posada_vmm::block::{Engine, Image, ImageOptions};
 use posada_vmm::config::DiskFormat;
-use posada_vmm::memory::GuestRam;
 use posada_vmm::virtio::blk::fuzzing::fuzz_queue;
 use posada_vmm::virtio::{ActiveQueue, Interrupt};
 use virtio_queue::{Queue, QueueT};
@@ -39,7 +38,7 @@ static IMAGE: LazyLock<Arc<Image>> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM)]).expect("memory"));
+    let ram = Arc::new(posada_vmm::memory::allocate(&[(GuestAddress(0), RAM)]).expect("memory"));
     let _ = ram.write(&bytes[..bytes.len().min(RAM)], GuestAddress(0));
     let mut queue = Queue::new(QUEUE).expect("a queue");
     queue.set_size(QUEUE);

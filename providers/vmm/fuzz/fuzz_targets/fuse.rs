@@ -11,7 +11,6 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use posada_vmm::config::{Folder, Owners};
 use posada_vmm::fuse::{Answer, Limits, Server, Share};
-use posada_vmm::memory::GuestRam;
 use posada_vmm::virtio::buffers::Buffers;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -44,7 +43,7 @@ fuzz_target!(|requests: Vec<Request>| {
     let limits = Limits { inodes: 32, handles: 8, lock_owners: 4, waiting: 2 };
     let share = Share::open(&folder, limits).expect("the folder opens");
     let mut server = Server::new(Arc::new(share)).expect("the server starts");
-    let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM)]).expect("there is memory"));
+    let ram = Arc::new(posada_vmm::memory::allocate(&[(GuestAddress(0), RAM)]).expect("there is memory"));
     for request in requests.iter().take(64) {
         let mut bytes = vec![0; 40];
         bytes.extend(request.words.iter().flat_map(|word| u64::from(*word).to_le_bytes()));

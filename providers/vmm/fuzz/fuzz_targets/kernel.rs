@@ -10,7 +10,6 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use posada_vmm::arch::x86_64::boot::{Payload, load, unpack_initrd, unpack_kernel};
 use posada_vmm::arch::x86_64::layout::{HIGH_MEMORY, Layout, RSDP};
-use posada_vmm::memory::GuestRam;
 
 const MEMORY: u64 = 64 << 20;
 
@@ -27,7 +26,7 @@ fuzz_target!(|input: Input| {
         let _ = unpack_initrd(initrd);
     }
     let layout = Layout::new(MEMORY, 40).expect("so much memory fits");
-    let ram = GuestRam::from_ranges(&layout.regions()).expect("the host has so much memory");
+    let ram = posada_vmm::memory::allocate(&layout.regions()).expect("the host has so much memory");
     let payload = Payload {
         kernel: Cursor::new(input.kernel),
         initrd: input.initrd.map(Cursor::new),

@@ -13,7 +13,6 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use posada_vmm::bus::Bus;
 use posada_vmm::interrupt::{MsiMessage, Vector, VectorSource};
-use posada_vmm::memory::GuestRam;
 use posada_vmm::pci::PciSegment;
 use posada_vmm::virtio::transport::{IoEvents, VirtioPci};
 use posada_vmm::virtio::{Activation, VirtioDevice};
@@ -165,7 +164,7 @@ fn agree(mmio: &Bus, bar: u64) {
 
 fuzz_target!(|steps: Vec<Step>| {
     let (mmio, fakes, events) = (Arc::<Bus>::default(), Arc::<Fakes>::default(), Arc::<Events>::default());
-    let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM)]).unwrap());
+    let ram = Arc::new(posada_vmm::memory::allocate(&[(GuestAddress(0), RAM)]).unwrap());
     let device = Box::new(Device(fakes.clone()));
     let mut segment = PciSegment::new(0xc000_0000..0xd000_0000, BAR..BAR + 0x1000_0000);
     segment.add(SLOT as u8, VirtioPci::new(device, ram, fakes.clone(), events.clone(), &mmio)).unwrap();

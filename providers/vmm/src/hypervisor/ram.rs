@@ -1,12 +1,11 @@
 //! Getting the guest's memory from the host.
 
-use std::io;
 use std::sync::Arc;
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::HypervisorError;
-use crate::memory::GuestRam;
+use crate::memory::{self, GuestRam};
 
 /// Memory for `regions` (guest address and length, bytes). Pages are taken from the host when the guest first
 /// touches them.
@@ -15,8 +14,7 @@ use crate::memory::GuestRam;
 /// [`HypervisorError::Memory`].
 pub fn allocate(regions: &[(GuestAddress, usize)]) -> Result<Arc<GuestRam>, HypervisorError> {
     let mib = regions.iter().map(|(_, length)| *length as u64).sum::<u64>() >> 20;
-    let memory = |source| HypervisorError::Memory { mib, source };
-    let ram = GuestMemoryMmap::from_ranges(regions).map_err(|error| memory(io::Error::other(error)))?;
+    let ram = memory::allocate(regions).map_err(|source| HypervisorError::Memory { mib, source })?;
     for region in ram.iter() {
         // Large pages spare the guest most of its second-level faults; where the host has none, small ones serve.
         let (start, length) = (region.as_ptr(), vm_memory::GuestMemoryRegion::len(region) as usize);

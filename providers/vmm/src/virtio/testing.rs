@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::{Activation, ActiveQueue, Interrupt};
@@ -76,7 +76,7 @@ pub(crate) struct DriverQueue {
 impl Guest {
     /// A guest with queues of these sizes, and what its device is activated with.
     pub(crate) fn new(sizes: &[u16], features: u64) -> (Self, Activation) {
-        let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY)]).unwrap());
+        let ram = Arc::new(crate::memory::allocate(&[(GuestAddress(0), MEMORY)]).unwrap());
         let (sender, signals) = mpsc::channel();
         let interrupt: Arc<dyn Interrupt> = Arc::new(Signals(Mutex::new(sender)));
         let event_idx = features >> virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX & 1 == 1;

@@ -65,7 +65,7 @@ pub struct Driver<'a, D> {
 impl<'a, D: VirtioDevice> Driver<'a, D> {
     /// Sets up all queues of `device`, with all of its features, and activates it.
     pub fn new(device: &'a mut D) -> Self {
-        let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM)]).unwrap());
+        let ram = Arc::new(posada_vmm::memory::allocate(&[(GuestAddress(0), RAM)]).unwrap());
         let mut driver = Self { device, ram, queues: Vec::new() };
         driver.activate();
         driver

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress};
 
 use super::wire::{Args, Body, op};
 use super::{Answer, Limits, Server, Share};
@@ -60,7 +60,7 @@ impl Guest {
         let path = temporary.path().join("shared");
         fs_err::create_dir(&path).unwrap();
         fs_err::write(temporary.path().join("outside"), "secret").unwrap();
-        let ram = Arc::new(GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap());
+        let ram = Arc::new(crate::memory::allocate(&[(GuestAddress(0), 1 << 20)]).unwrap());
         Self { server: Self::server(&path, owners, read_only), ram, temporary, unique: 0 }
     }
 

@@ -62,7 +62,7 @@ impl Bench {
         let path = folder.path().join("disk.raw");
         let bytes: Vec<u8> = (0..SECTORS * 512).map(|at| (at / 512 % 251) as u8).collect();
         fs_err::write(&path, bytes).unwrap();
-        let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM)]).unwrap());
+        let ram = Arc::new(crate::memory::allocate(&[(GuestAddress(0), RAM)]).unwrap());
         Self { _folder: folder, path, ram, signals: Arc::default() }
     }
 

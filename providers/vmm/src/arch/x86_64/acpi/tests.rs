@@ -5,7 +5,7 @@ use std::process::Command;
 use super::*;
 
 fn machine(cpus: u8) -> (GuestRam, u64) {
-    let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    let ram = crate::memory::allocate(&[(GuestAddress(0), 1 << 20)]).unwrap();
     let layout = Layout::new(6 << 30, 46).unwrap();
     let rsdp = write_tables(&ram, &layout, cpus).unwrap();
     (ram, rsdp)

@@ -9,7 +9,7 @@ const BASE: u64 = 16 * MIB;
 
 fn machine(memory: u64) -> (GuestRam, Layout) {
     let layout = Layout::new(memory, 40).unwrap();
-    (GuestRam::from_ranges(&layout.regions()).unwrap(), layout)
+    (crate::memory::allocate(&layout.regions()).unwrap(), layout)
 }
 
 /// An ELF kernel with one segment of `code` at `BASE`, of which `memory` bytes are taken; with a PVH note if asked.

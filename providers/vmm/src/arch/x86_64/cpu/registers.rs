@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn page_tables_map_addresses_to_themselves() {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let ram = crate::memory::allocate(&[(GuestAddress(0), 1 << 20)]).unwrap();
         write_boot_tables(&ram, &LINUX).unwrap();
         let entry =
             |table: u64, index: u64| ram.read_obj::<u64>(GuestAddress((table & !0xfff) + index * 8)).unwrap();
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_flat() {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let ram = crate::memory::allocate(&[(GuestAddress(0), 1 << 20)]).unwrap();
         write_boot_tables(&ram, &LINUX).unwrap();
         assert_eq!(ram.read_obj::<u64>(GuestAddress(BOOT_GDT + 0x10)).unwrap(), 0x00af_9b00_0000_ffff);
         assert_eq!(ram.read_obj::<u64>(GuestAddress(BOOT_GDT + 0x18)).unwrap(), 0x00cf_9300_0000_ffff);

@@ -15,7 +15,6 @@ use vmm_sys_util::eventfd::EventFd;
 use super::{IoEvents, VirtioPci};
 use crate::bus::{Bus, SharedDevice};
 use crate::interrupt::{MsiMessage, Vector, VectorSource};
-use crate::memory::GuestRam;
 use crate::pci::{PORTS, PciSegment};
 use crate::virtio::{Activation, VirtioDevice};
 
@@ -159,7 +158,7 @@ impl Machine {
     fn new() -> Self {
         let (mmio, hypervisor, log) =
             (Arc::<Bus>::default(), Arc::<Hypervisor>::default(), Arc::<Log>::default());
-        let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(0), RAM as usize)]).unwrap());
+        let ram = Arc::new(crate::memory::allocate(&[(GuestAddress(0), RAM as usize)]).unwrap());
         let device = Box::new(Device(log.clone()));
         let function = VirtioPci::new(device, ram, hypervisor.clone(), hypervisor.clone(), &mmio);
         let mut segment = PciSegment::new(0xc000_0000..0xd000_0000, BAR..BAR + 0x1000_0000);
