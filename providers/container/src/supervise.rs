@@ -48,12 +48,7 @@ pub fn entry(args: &[OsString], exe: &Path) -> ExitCode {
 }
 
 fn supervise(dir: &MachineDir, exe: &Path) -> io::Result<()> {
-    own(
-        dir,
-        |_| Ok(Vec::new()),
-        async |owner| Supervisor { owner, exe }.live().await,
-        || crate::cleanup(exe, dir),
-    )
+    own(dir, |_| Ok(()), async |owner| Supervisor { owner, exe }.live().await, || crate::cleanup(exe, dir))
 }
 
 struct Supervisor<'a> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use posada_provider_api::{MachineDir, MachineSpec, ProviderError};
+use posada_supervisor::owner::log;
 use posada_vmm::jail::{self, Access, Place, Rules};
 
 use crate::assemble::RESOLV_CONF;
@@ -11,18 +12,22 @@ use crate::bottom::Bottom;
 /// By which files of another owner are served as that owner would find them.
 const ACT_AS_OWNER: [&str; 2] = ["CAP_SETUID", "CAP_SETGID"];
 
-/// Confines this process, for good, to what the machine in `dir` needs; tells what the kernel has no means to take.
+/// Confines this process, for good, to what the machine in `dir` needs. What the kernel has no means to take from it is
+/// told in its log.
 ///
 /// # Errors
 /// [`ProviderError::Host`] where it cannot be confined: it then must not run the machine.
-pub(crate) fn enter(dir: &MachineDir, spec: &MachineSpec) -> Result<Vec<String>, ProviderError> {
+pub(crate) fn enter(dir: &MachineDir, spec: &MachineSpec) -> Result<(), ProviderError> {
     let capabilities = ACT_AS_OWNER.map(str::to_owned).to_vec();
     let rules = Rules { places: places(dir, spec)?, capabilities };
     let gaps = jail::enter(&rules).map_err(|error| ProviderError::Host {
         what: format!("the machine's process cannot be confined: {error}"),
         remedy: "see `posada doctor`; a kernel of Linux 5.19 or newer has what it takes".to_owned(),
     })?;
-    Ok(gaps.0)
+    for gap in gaps.0 {
+        log(&gap);
+    }
+    Ok(())
 }
 
 fn places(dir: &MachineDir, spec: &MachineSpec) -> Result<Vec<Place>, ProviderError> {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use posada_provider_api::{MachineDir, MachineSpec, Observer, ProviderError};
+use posada_provider_api::{MachineDir, MachineSpec, ProviderError};
 use tokio::net::UnixListener;
 
 use crate::forwarding;
@@ -24,7 +24,7 @@ pub struct Owner<'a> {
 }
 
 /// Becomes the supervisor of the machine in `dir`. Its forwards are bound; `confine` then takes from the process what
-/// its machine has no use for, while there is one thread, and says what it could not take; `live` runs the machine to
+/// its machine has no use for, while there is one thread; `live` runs the machine to
 /// its end, `undo` removes what is left of it then, whatever came of it. Returns when clients have their answers. To be called once, first thing in a process that
 /// [`spawn::start`] started.
 ///
@@ -32,7 +32,7 @@ pub struct Owner<'a> {
 /// Where the process was not started so, or the machine's description cannot be read.
 pub fn own(
     dir: &MachineDir,
-    confine: impl FnOnce(&MachineSpec) -> Result<Vec<String>, ProviderError>,
+    confine: impl FnOnce(&MachineSpec) -> Result<(), ProviderError>,
     live: impl AsyncFnOnce(Owner<'_>) -> Result<(), ProviderError>,
     undo: impl FnOnce() -> Result<(), ProviderError>,
 ) -> io::Result<()> {
@@ -50,9 +50,7 @@ pub fn own(
         let server = Server::start(machine.clone(), UnixListener::from_std(inherited.listener)?);
         let owner = Owner { dir, spec: &spec, machine: machine.clone(), server: server.clone() };
         let outcome = async {
-            for gap in confined? {
-                machine.warn(&gap);
-            }
+            confined?;
             let _serving = forwards?.serve(&machine)?;
             live(owner).await
         }
@@ -69,9 +67,9 @@ pub fn own(
     // `inherited.alive` is released by the end of the process, when nothing is left to be seen of the machine.
 }
 
-/// Writes an error to the supervisor's log file, which is its standard error.
-pub fn log(error: &dyn std::error::Error) {
-    let _ = writeln!(io::stderr(), "{error}");
+/// Writes a line to the supervisor's log file, which is its standard error.
+pub fn log(line: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// What tools show for this process: executed as `/proc/self/exe`, it would be called `exe`. Whoever finds a port

@@ -58,6 +58,8 @@ pub struct Gaps(pub Vec<String>);
 /// [`JailError`]; the process is then to end.
 pub fn enter(rules: &Rules) -> Result<Gaps, JailError> {
     let filters = Filters::compile()?;
+    // Read from `/proc` at the first question, and remembered: threads that may open nothing ask too.
+    let _ = rustix::param::page_size();
     capabilities::keep_only(&rules.capabilities)?;
     let gaps = files::restrict(&rules.places)?;
     filters.confine_process()?;
