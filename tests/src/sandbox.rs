@@ -103,7 +103,16 @@ impl Sandbox {
     pub fn bare(caller: Caller) -> Self {
         let parent = caller.cache().join("s");
         open_folder(&parent);
-        let root = tempfile::Builder::new().prefix("").rand_bytes(6).tempdir_in(&parent).expect("a folder");
+        Self::below(caller, &parent)
+    }
+
+    /// One without a box, whose files are below `parent`.
+    ///
+    /// # Panics
+    /// Where that cannot be written.
+    #[must_use]
+    pub fn below(caller: Caller, parent: &Path) -> Self {
+        let root = tempfile::Builder::new().prefix("").rand_bytes(6).tempdir_in(parent).expect("a folder");
         open_folder(root.path());
         caller.own(root.path());
         let folder = |name: &str| {
