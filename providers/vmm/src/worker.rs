@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -108,7 +109,7 @@ impl Watch {
 
 /// The work of a worker.
 pub trait Handler: Send + 'static {
-    /// Says what is to be waited for; called once, before the thread starts.
+    /// Says what is to be waited for; called once, first thing in the thread.
     ///
     /// # Errors
     /// What the kernel says.
@@ -130,13 +131,39 @@ impl Worker {
     ///
     /// # Errors
     /// Where a descriptor or the thread cannot be had.
-    pub fn start(kind: ThreadKind, name: &str, mut handler: impl Handler) -> io::Result<Self> {
+    pub fn start(kind: ThreadKind, name: &str, handler: impl Handler) -> io::Result<Self> {
+        Self::start_with(kind, name, move || Ok(handler))
+    }
+
+    /// As [`start`](Self::start), with a handler that is made on its own thread: what making it takes may be more than
+    /// the caller's thread is let do.
+    ///
+    /// # Errors
+    /// What `make` says, and as [`start`](Self::start).
+    pub fn start_with<H: Handler>(
+        kind: ThreadKind,
+        name: &str,
+        make: impl FnOnce() -> io::Result<H> + Send + 'static,
+    ) -> io::Result<Self> {
         let stop = EventFd::new(EFD_NONBLOCK)?;
         let poll = Poll(epoll::create(CreateFlags::CLOEXEC)?);
         poll.add_event(&stop, STOP)?;
-        handler.register(&poll)?;
-        let thread = jail::spawn(kind, name, move || serve(&poll, &mut handler))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let (made, ready) = mpsc::sync_channel(1);
+        let thread = jail::spawn(kind, name, move || {
+            let handler = make().and_then(|mut handler| handler.register(&poll).map(|()| handler));
+            let (handler, outcome) = match handler {
+                Ok(handler) => (Some(handler), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            // Who started it waits for it.
+            let _ = made.send(outcome);
+            if let Some(mut handler) = handler {
+                serve(&poll, &mut handler);
+            }
+        })?;
+        let worker = Self { stop, thread: Some(thread) };
+        ready.recv().unwrap_or_else(|_| Err(io::Error::other("a device's thread ended early")))?;
+        Ok(worker)
     }
 }
 

@@ -72,9 +72,11 @@ impl VirtioDevice for Fs {
     }
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
-        let server = Server::new(Arc::clone(&self.share))?;
-        let worker = FsWorker::new(server, *self.share.owners(), activation);
-        self.worker = Some(Worker::start(ThreadKind::Fs, "fs", worker)?);
+        let share = Arc::clone(&self.share);
+        self.worker = Some(Worker::start_with(ThreadKind::Fs, "fs", move || {
+            let owners = *share.owners();
+            Ok(FsWorker::new(Server::new(share)?, owners, activation))
+        })?);
         Ok(())
     }
 
