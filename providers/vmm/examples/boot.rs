@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use posada_vmm::config::{Boot, Devices, Disk, DiskFormat, Folder, Nic, NicBackend, Owners, VmConfig, Vsock};
+use posada_vmm::fuse::Root;
 use posada_vmm::jail;
 use posada_vmm::machine::{Exit, Vm};
 
@@ -128,7 +129,8 @@ fn folder(text: &str) -> Result<Folder, Failure> {
     // SAFETY: neither call can fail or touches memory.
     let host = unsafe { (libc::geteuid(), libc::getegid()) };
     let owners = Owners { host, guest: (1000, 1000) };
-    Ok(Folder { tag: tag.to_owned(), path: path.into(), read_only: false, owners })
+    let root = Root::open(path.as_ref())?;
+    Ok(Folder { tag: tag.to_owned(), root, read_only: false, owners, changes: None })
 }
 
 /// Opens an existing tap.

@@ -6,6 +6,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::fuse::Root;
+use crate::fuse::watch::Changes;
+
 /// One machine, completely described.
 #[derive(Debug)]
 pub struct VmConfig {
@@ -39,6 +42,8 @@ pub struct Devices {
     pub balloon: bool,
     /// Where the virtio console (`/dev/hvc0`) ends, a stream socket; `None` for none.
     pub console: Option<OwnedFd>,
+    /// Named ports beside it.
+    pub ports: Vec<Port>,
     /// Who hears of what goes wrong with a disk while the machine runs.
     pub faults: Option<FaultListener>,
 }
@@ -124,16 +129,50 @@ pub enum NicBackend {
 }
 
 /// A folder of the host, by virtiofs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Folder {
     /// Its tag, by which the guest mounts it; at most 36 bytes.
     pub tag: String,
     /// The folder.
-    pub path: PathBuf,
+    pub root: Root,
     /// Whether the guest may only read it.
     pub read_only: bool,
     /// Whose files are whose.
     pub owners: Owners,
+    /// Who hears of what changes in it on the host; `None` where nobody watches it.
+    pub changes: Option<ChangeListener>,
+}
+
+/// Hears of what changes in a folder on the host. Called on a thread of the folder's, which it must not hold up.
+#[derive(Clone)]
+pub struct ChangeListener(Arc<dyn Fn(&Changes) + Send + Sync>);
+
+impl ChangeListener {
+    /// One that calls `hear`.
+    #[must_use]
+    pub fn new(hear: impl Fn(&Changes) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(&self, changes: &Changes) {
+        (self.0)(changes);
+    }
+}
+
+impl fmt::Debug for ChangeListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChangeListener")
+    }
+}
+
+/// A named byte stream between host and guest (`/dev/virtio-ports/NAME`).
+#[derive(Debug)]
+pub struct Port {
+    /// Its name, by which the guest finds it; a reversed domain name by custom.
+    pub name: String,
+    /// Where it ends: a stream socket.
+    pub stream: OwnedFd,
 }
 
 /// How owners are translated between a folder of the host and the guest.

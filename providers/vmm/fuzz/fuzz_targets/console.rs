@@ -13,8 +13,9 @@ use std::os::unix::net::UnixStream;
 use arbitrary::Arbitrary;
 use driver::{Driver, Step};
 use libfuzzer_sys::fuzz_target;
+use posada_vmm::config::Port;
 use posada_vmm::virtio::VirtioDevice;
-use posada_vmm::virtio::console::{Console, Port};
+use posada_vmm::virtio::console::Console;
 
 #[derive(Arbitrary, Debug)]
 enum Event {
@@ -48,7 +49,7 @@ fuzz_target!(|events: Vec<Event>| {
     let (terminal, end) = pair();
     let (port, port_end) = pair();
     let ports = vec![Port { name: "org.posada.fuzz".to_owned(), stream: port_end.into() }];
-    let (mut console, handle) = Console::new(end.into(), ports).unwrap();
+    let (mut console, handle) = Console::new(Some(end.into()), ports).unwrap();
     let mut host = [Some(terminal), Some(port)];
     let mut driver = Driver::new(&mut console);
     for event in events {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use posada_vmm::config::{Folder, Owners};
-use posada_vmm::fuse::{Answer, Limits, Server, Share};
+use posada_vmm::fuse::{Answer, Limits, Root, Server, Share};
 use posada_vmm::virtio::buffers::Buffers;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -39,7 +39,8 @@ fuzz_target!(|requests: Vec<Request>| {
     std::fs::write(path.join("a"), "inside").expect("a file can be made");
     std::fs::write(around.path().join("b"), SECRET).expect("a file can be made");
     let owners = Owners { host: (0, 0), guest: (1000, 1000) };
-    let folder = Folder { tag: "f".into(), path, read_only: false, owners };
+    let root = Root::open(&path).expect("the folder opens");
+    let folder = Folder { tag: "f".into(), root, read_only: false, owners, changes: None };
     let limits = Limits { inodes: 32, handles: 8, lock_owners: 4, waiting: 2 };
     let share = Share::open(&folder, limits).expect("the folder opens");
     let mut server = Server::new(Arc::new(share)).expect("the server starts");

@@ -7,10 +7,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use super::VALIDITY;
 use super::inode::Node;
 use super::server::{Outcome, Server};
 use super::wire::{Args, Body};
+use super::{RAISING, VALIDITY};
 
 /// Which members of `struct fuse_setattr_in` count (`FATTR_…`).
 mod valid {
@@ -77,6 +77,10 @@ impl Server {
         let (uid, gid) = (args.u32()?, args.u32()?);
         let has = |bit| valid & bit != 0;
 
+        let nothing_else = !has(valid::MODE | valid::UID | valid::GID | valid::SIZE | valid::MTIME_NOW);
+        if has(valid::MTIME) && mtime == RAISING && nothing_else {
+            return self.getattr(node, args);
+        }
         self.share.writable()?;
         self.changes(node);
         let node = self.inodes.get(node)?.clone();

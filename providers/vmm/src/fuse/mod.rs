@@ -20,6 +20,11 @@
 //! has changed (`FUSE_AUTO_INVAL_DATA`) or it is opened again. That a name does not exist is never remembered. Written
 //! data goes to the host at once (no write-back cache): two sides that cache writes to one file would lose some.
 //!
+//! # What changes on the host
+//! A guest's kernel raises inotify events for what is done in the guest. What the host does is seen by a
+//! [`Watch`](watch::Watch), told to the guest by whatever way its owner has, and raised there by setting the time
+//! [`RAISING`] on the file, which changes nothing but lets the guest's kernel tell all who watch it.
+//!
 //! # Owners
 //! See [`identity`].
 
@@ -33,6 +38,7 @@ mod init;
 mod inode;
 mod lock;
 mod name;
+mod root;
 mod server;
 pub mod watch;
 mod wire;
@@ -40,10 +46,16 @@ mod xattr;
 
 use std::time::Duration;
 
+pub use root::Root;
 pub use server::{Answer, Finished, Limits, Server, Share};
 
 /// How long the guest may rely on what it was told of a name or an inode.
 pub const VALIDITY: Duration = Duration::from_millis(100);
+
+/// Seconds since 1970 of a time of modification that the server takes, and sets nothing; folders that may only be read
+/// take it too. Who sets it alone has Linux raise `IN_MODIFY` (with the time of access, `IN_ATTRIB`), and what the guest
+/// knows of the file is looked at anew. A time in the year 2165 that nobody has a use for.
+pub const RAISING: u64 = 6_181_311_329;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -16,6 +15,7 @@ use super::identity;
 use super::inode::{Inodes, Node};
 use super::lock::Locks;
 use super::name::Name;
+use super::root::Root;
 use super::watch::Own;
 use super::wire::{Args, Body, Header, REPLY_HEADER, REQUEST_HEADER, op, reply_header};
 use crate::config::{Folder, Owners};
@@ -51,7 +51,7 @@ impl Limits {
 /// A folder of the host that is served: what outlives a server.
 #[derive(Debug)]
 pub struct Share {
-    root: OwnedFd,
+    root: Root,
     /// `/proc/self/fd`, by which an inode that is pinned is opened.
     descriptors: OwnedFd,
     pub(super) read_only: bool,
@@ -65,18 +65,15 @@ pub struct Share {
 }
 
 impl Share {
-    /// Opens `folder`.
+    /// Serves `folder`.
     ///
     /// # Errors
-    /// Where it is no folder or may not be entered, and where there is no `/proc`.
+    /// Where there is no `/proc`.
     pub fn open(folder: &Folder, limits: Limits) -> io::Result<Self> {
-        let dir = |path: &Path| {
-            open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(io::Error::from)
-        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            root: dir(&folder.path)?,
-            descriptors: dir(Path::new("/proc/self/fd"))?,
+            root: folder.root.clone(),
+            descriptors: open("/proc/self/fd", flags, Mode::empty())?,
             read_only: folder.read_only,
             owners: folder.owners,
             limits,
@@ -93,7 +90,7 @@ impl Share {
     }
 
     /// The folder itself.
-    pub(super) fn root(&self) -> &OwnedFd {
+    pub(super) fn root(&self) -> &Root {
         &self.root
     }
 
@@ -181,7 +178,7 @@ impl Server {
     /// # Errors
     /// Where a descriptor cannot be had.
     pub fn new(share: Arc<Share>) -> io::Result<Self> {
-        let inodes = Inodes::new(share.root.try_clone()?, share.limits.inodes)?;
+        let inodes = Inodes::new(share.root.as_fd().try_clone_to_owned()?, share.limits.inodes)?;
         let handles = Handles::new(share.limits.handles);
         let locks = Locks::new(&share.limits, Arc::clone(&share.waiting))?;
         Ok(Self { share, inodes, handles, locks })

@@ -44,22 +44,35 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
     }
 }
 
-pub(super) fn restrict(places: &[Place]) -> Result<Gaps, JailError> {
+/// A place, pinned, and what may be done beneath it.
+pub(super) struct Pinned {
+    fd: PathFd,
+    rights: BitFlags<AccessFs>,
+}
+
+/// Pins `places`. To be done with all rights of the process: on the way to one may lie what only they open.
+pub(super) fn pin(places: &[Place]) -> Vec<Pinned> {
+    let pin = |place: &Place| {
+        // What is not there needs no right.
+        let fd = PathFd::new(&place.path).ok()?;
+        let mut rights = rights(place.access);
+        if !place.path.is_dir() {
+            rights &= AccessFs::from_file(KNOWN);
+        }
+        Some(Pinned { fd, rights })
+    };
+    places.iter().filter_map(pin).collect()
+}
+
+pub(super) fn restrict(places: Vec<Pinned>) -> Result<Gaps, JailError> {
     let failed = |error: landlock::RulesetError| JailError::Files(error.to_string());
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))
         .and_then(|rules| rules.create())
         .map_err(failed)?;
-    for place in places {
-        // What is not there needs no right.
-        let Ok(fd) = PathFd::new(&place.path) else { continue };
-        let is_dir = place.path.is_dir();
-        let mut wanted = rights(place.access);
-        if !is_dir {
-            wanted &= AccessFs::from_file(KNOWN);
-        }
-        rules = rules.add_rule(PathBeneath::new(fd, wanted)).map_err(failed)?;
+    for Pinned { fd, rights } in places {
+        rules = rules.add_rule(PathBeneath::new(fd, rights)).map_err(failed)?;
     }
     let status = rules.restrict_self().map_err(failed)?;
     Ok(Gaps(match status.ruleset {

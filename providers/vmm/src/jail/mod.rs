@@ -60,8 +60,9 @@ pub fn enter(rules: &Rules) -> Result<Gaps, JailError> {
     let filters = Filters::compile()?;
     // Read from `/proc` at the first question, and remembered: threads that may open nothing ask too.
     let _ = rustix::param::page_size();
+    let places = files::pin(&rules.places);
     capabilities::keep_only(&rules.capabilities)?;
-    let gaps = files::restrict(&rules.places)?;
+    let gaps = files::restrict(places)?;
     filters.confine_process()?;
     // Threads that are started by a confined one would be confined by its filter besides their own. This one starts
     // them for all, and is confined by the process's alone.

@@ -24,6 +24,10 @@ use crate::virtio::rng::Rng;
 use crate::virtio::transport::{IoEvents, VirtioPci};
 use crate::virtio::vsock::Vsock;
 
+/// How many folders within a synced one are watched. All of a user's programs share what inotify gives that user
+/// (`fs.inotify.max_user_watches`), and one with a large tree is to leave something to the others.
+const MOST_WATCHED: usize = 8192;
+
 /// Takes devices and plugs them in.
 pub(super) struct Plug<'a> {
     segment: PciSegment,
@@ -64,16 +68,23 @@ impl<'a> Plug<'a> {
         }
         let limits = Limits::for_descriptors(descriptors() / devices.folders.len().max(1));
         for folder in &devices.folders {
+            let called = || format!("folder {}", folder.root.path().display());
             let fs = Fs::new(folder, limits);
-            let called = || format!("folder {}", folder.path.display());
-            self.add(fs.map_err(|source| VmError::Device { device: called(), source })?)?;
+            let mut fs = fs.map_err(|source| VmError::Device { device: called(), source })?;
+            if let Some(listener) = &folder.changes
+                && let Err(error) = fs.watch(listener.clone(), MOST_WATCHED)
+                && let Some(faults) = &devices.faults
+            {
+                faults.tell(&format!("what the host changes in {} is not noticed: {error}", called()));
+            }
+            self.add(fs)?;
         }
         if devices.balloon {
             self.add(Balloon::new().0)?;
         }
-        if let Some(terminal) = devices.console {
-            let console = Console::new(terminal, Vec::new()).map_err(VmError::device("console"))?;
-            self.add(console.0)?;
+        if devices.console.is_some() || !devices.ports.is_empty() {
+            let console = Console::new(devices.console, devices.ports);
+            self.add(console.map_err(VmError::device("console"))?.0)?;
         }
         if let Some(vsock) = devices.vsock {
             let vsock = Vsock::new(vsock.cid, vsock.path).map_err(io::Error::other);

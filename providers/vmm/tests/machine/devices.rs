@@ -1,8 +1,12 @@
 //! Devices under the drivers of a stock kernel.
 
-use std::os::unix::net::UnixDatagram;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 
-use posada_vmm::config::{Disk, DiskFormat, Folder, Nic, NicBackend, Owners};
+use posada_vmm::config::{ChangeListener, Disk, DiskFormat, Folder, Nic, NicBackend, Owners, Port};
+use posada_vmm::fuse::{RAISING, Root};
 
 use crate::guest::Guest;
 
@@ -11,6 +15,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("devices::disks_keep_what_is_written", disks_keep_what_is_written),
     ("devices::frames_go_both_ways", frames_go_both_ways),
     ("devices::a_folder_is_shared", a_folder_is_shared),
+    ("devices::changes_of_the_host_are_raised", changes_of_the_host_are_raised),
     ("devices::memory_is_given_back", memory_is_given_back),
 ];
 
@@ -68,22 +73,63 @@ fn frames_go_both_ways() {
     guest.finish();
 }
 
+fn folder(tag: &str, path: &Path) -> Folder {
+    // SAFETY: neither call can fail or touches memory.
+    let host = unsafe { (libc::geteuid(), libc::getegid()) };
+    let root = Root::open(path).expect("a folder");
+    let owners = Owners { host, guest: (1000, 1000) };
+    Folder { tag: tag.to_owned(), root, read_only: false, owners, changes: None }
+}
+
+/// What the host does is raised for who watches in the guest, also in a folder that may only be read.
+fn changes_of_the_host_are_raised() {
+    let temp = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(temp.path().join("dir")).expect("made");
+    std::fs::write(temp.path().join("dir/old"), "old").expect("written");
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let script = format!(
+        "mkdir /mnt /raise && mount -t virtiofs work /raise && mount -t virtiofs -o ro work /mnt \
+        && {{ while read -r path; do touch -h -c -m -d @{RAISING} /raise/$path; done </dev/vport*p1 & }} \
+        && {{ inotifyd - /mnt/dir:ce & }} && until grep -q ^inotify /proc/$!/fdinfo/*; do :; done && echo WATCHING && read line && cat /mnt/dir/old \
+        && ! touch /mnt/dir/old && ! touch /raise/dir/old && stat -c 'MTIME %Y' /mnt/dir/old"
+    );
+    let mut guest = Guest::start(&script, |config| {
+        let mut folder = folder("work", temp.path());
+        folder.read_only = true;
+        folder.changes = Some(ChangeListener::new(move |changes| {
+            assert!(!changes.lost);
+            for (path, _) in &changes.paths {
+                writeln!(&ours, "{}", path.display()).expect("the guest is told");
+            }
+        }));
+        config.devices.folders.push(folder);
+        let name = "org.posada.test".to_owned();
+        config.devices.ports.push(Port { name, stream: theirs.into() });
+    });
+    guest.wait_for("WATCHING");
+    std::fs::write(temp.path().join("dir/old"), "changed on the host\n").expect("written");
+    assert!(guest.wait_for("\told").starts_with("c\t/mnt/dir\told"));
+    std::fs::write(temp.path().join("dir/new"), "").expect("written");
+    guest.wait_for("c\t/mnt/dir\tnew");
+    std::os::unix::fs::symlink("/nowhere", temp.path().join("dir/link")).expect("made");
+    guest.wait_for("c\t/mnt/dir\tlink");
+    guest.type_in("\n");
+    guest.wait_for("changed on the host");
+    let seen = guest.wait_for("MTIME ");
+    let mtime = std::fs::metadata(temp.path().join("dir/old")).expect("there").mtime();
+    assert_eq!(seen.trim(), format!("MTIME {mtime}"));
+    guest.finish();
+}
+
 fn a_folder_is_shared() {
     let temp = tempfile::tempdir().expect("a directory");
     std::fs::write(temp.path().join("from-host"), "hello guest").expect("written");
-    // SAFETY: neither call can fail or touches memory.
-    let host = unsafe { (libc::geteuid(), libc::getegid()) };
     let script = "mkdir /mnt && mount -t virtiofs work /mnt && grep -q 'hello guest' /mnt/from-host \
         && stat -c %u /mnt/from-host | grep -qx 1000 && echo 'hello host' >/mnt/from-guest \
         && ln -s from-guest /mnt/link && ln /mnt/from-guest /mnt/hard && mkdir /mnt/dir && mv /mnt/hard /mnt/dir/ \
         && dd if=/dev/urandom of=/mnt/big bs=1M count=8 && md5sum /mnt/big";
     let mut guest = Guest::start(script, |config| {
-        config.devices.folders.push(Folder {
-            tag: "work".to_owned(),
-            path: temp.path().to_owned(),
-            read_only: false,
-            owners: Owners { host, guest: (1000, 1000) },
-        });
+        config.devices.folders.push(folder("work", temp.path()));
     });
     let sum = guest.wait_for("/mnt/big");
     guest.finish();

@@ -3,10 +3,12 @@
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use super::*;
 use crate::fuse::identity;
-use crate::fuse::watch::Watch;
+use crate::fuse::watch::{Changes, Kind, Watch};
 use crate::jail::{self, Access, Place, Rules};
 use crate::worker::ThreadKind;
 
@@ -32,22 +34,41 @@ fn in_child(owner: &str) {
 fn is_a_child() {
     let Ok(owner) = std::env::var(CHILD) else { return };
     let owners = if owner == "other" { Owners { host: OTHER, guest: (1000, 1000) } } else { own() };
-    let guest = Guest::with(owners, false);
+    let mut guest = Guest::with(owners, false);
     fs_err::set_permissions(guest.temporary.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    if owner == "other" {
-        chown(guest.host("."), Some(OTHER.0), Some(OTHER.1)).unwrap();
+    fs_err::create_dir(guest.host("private")).unwrap();
+    for path in [guest.host("private"), guest.host(".")] {
+        if owner == "other" {
+            chown(&path, Some(OTHER.0), Some(OTHER.1)).unwrap();
+        }
+        fs_err::set_permissions(path, PermissionsExt::from_mode(0o700)).unwrap();
     }
-    let watch = Watch::start(Arc::clone(&guest.server.share), 10, |_| {}).unwrap();
+    let root = Root::open(&guest.host(".")).unwrap();
+    let made = guest.host("private/made");
     let rules = Rules {
-        places: vec![Place { path: guest.host("."), access: Access::Write }],
+        places: vec![
+            Place { path: guest.host("."), access: Access::Write },
+            Place { path: "/proc".into(), access: Access::Read },
+        ],
         capabilities: vec!["CAP_SETUID".into(), "CAP_SETGID".into()],
     };
     jail::enter(&rules).unwrap();
+    // As each boot of a machine does, with the folder that was pinned outside.
+    let folder = Folder { tag: "t".into(), root, read_only: false, owners, changes: None };
+    guest.server = Server::new(Arc::new(Share::open(&folder, LIMITS).unwrap())).unwrap();
+    let (sender, changes) = channel();
+    let watch =
+        Watch::start(Arc::clone(&guest.server.share), 10, move |changes| sender.send(changes).unwrap());
+    let watch = watch.unwrap();
+    watch.wait();
     let work = move || {
         identity::assume(&owners).unwrap();
+        fs_err::write(made, "").unwrap();
         everything(guest);
     };
     jail::spawn(ThreadKind::Fs, "confined", work).unwrap().join().unwrap();
+    let told: Changes = changes.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(told.paths.contains(&("private/made".into(), Kind::Created)), "{told:?}");
     drop(watch);
     std::process::exit(7);
 }

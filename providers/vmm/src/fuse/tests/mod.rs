@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::wire::{Args, Body, op};
-use super::{Answer, Limits, Server, Share};
+use super::{Answer, Limits, Root, Server, Share};
 use crate::config::{Folder, Owners};
 use crate::memory::GuestRam;
 use crate::virtio::buffers::Buffers;
@@ -42,7 +42,7 @@ pub(super) struct Guest {
 /// Attributes as they were told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
-    node: u64,
+    pub(super) node: u64,
     ino: u64,
     size: u64,
     mode: u32,
@@ -65,7 +65,8 @@ impl Guest {
     }
 
     fn server(path: &Path, owners: Owners, read_only: bool) -> Server {
-        let folder = Folder { tag: "t".into(), path: path.into(), read_only, owners };
+        let root = Root::open(path).unwrap();
+        let folder = Folder { tag: "t".into(), root, read_only, owners, changes: None };
         Server::new(Arc::new(Share::open(&folder, LIMITS).unwrap())).unwrap()
     }
 
@@ -116,11 +117,11 @@ impl Guest {
         self.call(opcode, node, &args)
     }
 
-    fn lookup(&mut self, parent: u64, name: &str) -> Result<Told, i32> {
+    pub(super) fn lookup(&mut self, parent: u64, name: &str) -> Result<Told, i32> {
         Ok(entry(&self.named(op::LOOKUP, parent, Body::default(), &[name])?))
     }
 
-    fn getattr(&mut self, node: u64) -> Result<Told, i32> {
+    pub(super) fn getattr(&mut self, node: u64) -> Result<Told, i32> {
         Ok(attr(node, &self.call(op::GETATTR, node, Body::default().pad(16))?[16..]))
     }
 
@@ -153,7 +154,7 @@ impl Guest {
     }
 
     /// SETATTR of what `fill` writes.
-    fn setattr(&mut self, node: u64, new: &SetAttr) -> Result<Told, i32> {
+    pub(super) fn setattr(&mut self, node: u64, new: &SetAttr) -> Result<Told, i32> {
         let mut args = Body::default();
         args.u32(new.valid).u32(0).u64(new.handle).u64(new.size).u64(0).u64(0).u64(new.mtime).u64(0);
         args.u32(0).u32(0).u32(0).u32(new.mode).u32(0).u32(new.uid).u32(new.gid).u32(0);
@@ -162,14 +163,14 @@ impl Guest {
 }
 
 #[derive(Default)]
-struct SetAttr {
-    valid: u32,
-    handle: u64,
-    size: u64,
-    mtime: u64,
-    mode: u32,
-    uid: u32,
-    gid: u32,
+pub(super) struct SetAttr {
+    pub(super) valid: u32,
+    pub(super) handle: u64,
+    pub(super) size: u64,
+    pub(super) mtime: u64,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 fn attr(node: u64, bytes: &[u8]) -> Told {

@@ -18,6 +18,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
@@ -62,6 +63,7 @@ pub struct Changes {
 #[derive(Debug)]
 pub struct Watch {
     share: Arc<Share>,
+    begun: Receiver<()>,
     _worker: Worker,
 }
 
@@ -77,18 +79,27 @@ impl Watch {
         sink: impl FnMut(Changes) + Send + 'static,
     ) -> io::Result<Self> {
         let tree = Tree::new(Arc::clone(&share), folders)?;
-        let timer = TimerFd::new()?;
+        let mut timer = TimerFd::new()?;
+        // At once: a large tree is walked while the guest boots, and as its owner, which is that thread's.
+        timer.reset(Duration::from_nanos(1), None)?;
+        let (beginning, begun) = channel();
         share.own().enable(true);
         let watcher = Watcher {
             share: Arc::clone(&share),
-            assumed: false,
+            beginning: Some(beginning),
             tree,
             pending: Pending::new(MOST_PENDING),
             timer,
             sink,
         };
         let worker = Worker::start(ThreadKind::Fs, "fs-watch", watcher)?;
-        Ok(Self { share, _worker: worker })
+        Ok(Self { share, begun, _worker: worker })
+    }
+
+    /// Waits until the folders that are there are watched.
+    pub fn wait(&self) {
+        // An error says that it was heard before, or that the thread has ended.
+        let _ = self.begun.recv();
     }
 }
 
@@ -100,7 +111,8 @@ impl Drop for Watch {
 
 struct Watcher<F> {
     share: Arc<Share>,
-    assumed: bool,
+    /// Until the folders are watched.
+    beginning: Option<Sender<()>>,
     tree: Tree,
     pending: Pending,
     timer: TimerFd,
@@ -140,11 +152,13 @@ impl<F: FnMut(Changes) + Send + 'static> Handler for Watcher<F> {
     }
 
     fn handle(&mut self, token: u64, _: EventFlags, _: &Poll) -> ControlFlow<()> {
-        if !self.assumed {
+        if let Some(beginning) = self.beginning.take() {
             if assume(self.share.owners()).is_err() {
                 return ControlFlow::Break(());
             }
-            self.assumed = true;
+            self.tree.begin();
+            // Perhaps nobody waits.
+            let _ = beginning.send(());
         }
         if token == EVENTS {
             self.read();

@@ -1,6 +1,7 @@
-use std::sync::mpsc::{Receiver, channel};
+use std::os::unix::fs::MetadataExt;
 
-use super::super::tests::{Guest, ROOT};
+use super::super::RAISING;
+use super::super::tests::{Guest, ROOT, SetAttr};
 use super::*;
 
 /// Long enough for any busy machine; nothing waits for it that works.
@@ -11,7 +12,9 @@ fn watch(guest: &Guest, folders: usize) -> (Watch, Receiver<Changes>) {
     let watch = Watch::start(Arc::clone(&guest.server.share), folders, move |changes| {
         let _ = sender.send(changes);
     });
-    (watch.unwrap(), changes)
+    let watch = watch.unwrap();
+    watch.wait();
+    (watch, changes)
 }
 
 /// What is told up to the path `last`.
@@ -67,6 +70,29 @@ fn the_guests_own_changes_are_not_told() {
     guest.mkdir(ROOT, "dir").unwrap();
     fs_err::write(guest.host("theirs"), "").unwrap();
     assert_eq!(told(&changes, "theirs"), [("theirs".to_owned(), Kind::Created)]);
+}
+
+#[test]
+fn what_is_raised_changes_nothing_and_is_not_the_guests_doing() {
+    let mut guest = Guest::new();
+    fs_err::write(guest.host("file"), "x").unwrap();
+    let file = guest.lookup(ROOT, "file").unwrap();
+    let before = fs_err::metadata(guest.host("file")).unwrap();
+    let (_watch, changes) = watch(&guest, 100);
+    let raising = SetAttr { valid: 1 << 5, mtime: RAISING, ..SetAttr::default() };
+    let told_guest = guest.setattr(file.node, &raising).unwrap();
+    assert_eq!(told_guest, guest.getattr(file.node).unwrap());
+    let after = fs_err::metadata(guest.host("file")).unwrap();
+    assert_eq!(
+        (before.mtime(), before.mtime_nsec(), before.ctime(), before.ctime_nsec()),
+        (after.mtime(), after.mtime_nsec(), after.ctime(), after.ctime_nsec())
+    );
+    fs_err::write(guest.host("file"), "y").unwrap();
+    assert_eq!(told(&changes, "file"), [("file".to_owned(), Kind::Modified)]);
+    // With anything else it is a change like any other.
+    let real = SetAttr { valid: 1 | 1 << 5, mtime: RAISING, mode: 0o600, ..SetAttr::default() };
+    guest.setattr(file.node, &real).unwrap();
+    assert_eq!(fs_err::metadata(guest.host("file")).unwrap().mtime(), RAISING as i64);
 }
 
 #[test]

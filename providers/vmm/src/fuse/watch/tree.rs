@@ -54,11 +54,15 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// A tree of which nothing is watched yet, and at most so many folders will be.
     pub fn new(share: Arc<Share>, most: usize) -> io::Result<Self> {
         let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let mut tree = Self { share, inotify, folders: HashMap::new(), most };
-        tree.add(PathBuf::new(), &mut |_, _, _| {});
-        Ok(tree)
+        Ok(Self { share, inotify, folders: HashMap::new(), most })
+    }
+
+    /// Watches all that is there.
+    pub fn begin(&mut self) {
+        self.add(PathBuf::new(), &mut |_, _, _| {});
     }
 
     /// What is ready when there is something to read.
@@ -151,7 +155,7 @@ impl Tree {
                 seen.push(Seen::Lost);
                 // Folders may have been made or moved: the tree is looked at anew.
                 self.remove(Path::new(""));
-                self.add(PathBuf::new(), &mut |_, _, _| {});
+                self.begin();
             } else if event.flags.contains(ReadFlags::IGNORED) {
                 self.folders.remove(&event.watch);
             } else {

@@ -13,15 +13,21 @@ pub(super) struct Shared {
     /// Columns in the low half, rows in the high one, as they lie in the configuration space.
     size: AtomicU32,
     ports: u32,
+    has_terminal: bool,
     /// Wakes the worker when the size has changed.
     pub(super) resized: EventFd,
     pub(super) changed: ConfigSignal,
 }
 
 impl Shared {
-    pub(super) fn new(ports: u32) -> io::Result<Self> {
+    pub(super) fn new(ports: u32, has_terminal: bool) -> io::Result<Self> {
         let resized = EventFd::new(EFD_NONBLOCK)?;
-        Ok(Self { size: AtomicU32::new(0), ports, resized, changed: ConfigSignal::default() })
+        Ok(Self { size: AtomicU32::new(0), ports, has_terminal, resized, changed: ConfigSignal::default() })
+    }
+
+    /// Whether the first port is a terminal that the guest is to know of.
+    pub(super) fn has_terminal(&self) -> bool {
+        self.has_terminal
     }
 
     /// Columns and rows, 16 bits each; zero where nobody has told them.
@@ -49,11 +55,11 @@ impl ConsoleHandle {
         Self(shared)
     }
 
-    /// The terminal has this many columns and rows from now on. Where there are named ports, a Linux older than 6.15
+    /// The terminal, if there is one, has this many columns and rows from now on. Where there are named ports, a Linux older than 6.15
     /// takes one for the other (it read the message of section 5.3.6.2 in the wrong order).
     pub fn resize(&self, columns: u16, rows: u16) {
         let size = u32::from(columns) | u32::from(rows) << 16;
-        if self.0.size.swap(size, Ordering::Relaxed) == size {
+        if !self.0.has_terminal || self.0.size.swap(size, Ordering::Relaxed) == size {
             return;
         }
         // It is set already where it cannot take more.

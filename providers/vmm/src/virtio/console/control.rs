@@ -62,21 +62,27 @@ pub(super) struct Control {
     /// From the driver.
     pub(super) transmit: ActiveQueue,
     due: Vec<Due>,
+    /// The first port there is: 1 where there is no terminal.
+    first: usize,
 }
 
 impl Control {
-    pub(super) fn new(receive: ActiveQueue, transmit: ActiveQueue, ports: usize) -> Self {
-        Self { receive, transmit, due: vec![Due::default(); ports] }
+    pub(super) fn new(receive: ActiveQueue, transmit: ActiveQueue, ports: usize, has_terminal: bool) -> Self {
+        Self { receive, transmit, due: vec![Due::default(); ports], first: usize::from(!has_terminal) }
     }
 
     /// The terminal's size has changed.
     pub(super) fn resized(&mut self) {
-        self.due[0].add(RESIZE);
+        if self.first == 0 {
+            self.due[0].add(RESIZE);
+        }
     }
 
     /// The host has hung up a port.
     pub(super) fn hung_up(&mut self, port: usize) {
-        self.due[port].add(PORT_OPEN);
+        if port >= self.first {
+            self.due[port].add(PORT_OPEN);
+        }
     }
 
     /// Hears what the driver has to say; gives `opened` what concerns the ports' bytes.
@@ -105,8 +111,12 @@ impl Control {
         let port = u32::from_le_bytes([i0, i1, i2, i3]) as usize;
         let (event, yes) = (u16::from_le_bytes([e0, e1]), u16::from_le_bytes([v0, v1]) == 1);
         match event {
-            DEVICE_READY if yes => self.due.iter_mut().for_each(|due| due.add(PORT_ADD)),
-            PORT_READY | PORT_OPEN if port >= self.due.len() => return Err(DeviceError::Request),
+            DEVICE_READY if yes => {
+                self.due[self.first..].iter_mut().for_each(|due| due.add(PORT_ADD));
+            }
+            PORT_READY | PORT_OPEN if !(self.first..self.due.len()).contains(&port) => {
+                return Err(DeviceError::Request);
+            }
             PORT_READY if yes => {
                 let due = &mut self.due[port];
                 if port == 0 {

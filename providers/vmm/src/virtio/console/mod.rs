@@ -18,6 +18,7 @@ mod tests;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
@@ -26,6 +27,7 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 pub use config::ConsoleHandle;
 
 use super::{Activation, VirtioDevice};
+use crate::config::Port;
 use crate::worker::{ThreadKind, Worker};
 use config::Shared;
 use port::Line;
@@ -38,15 +40,6 @@ const F_SIZE: u32 = 0;
 /// There are more ports, and control messages.
 const F_MULTIPORT: u32 = 1;
 
-/// A further port.
-#[derive(Debug)]
-pub struct Port {
-    /// Its name, by which the guest finds it; a reversed domain name by custom.
-    pub name: String,
-    /// Where it ends: a stream socket.
-    pub stream: OwnedFd,
-}
-
 /// A console and its ports.
 pub struct Console {
     /// The terminal first.
@@ -58,17 +51,23 @@ pub struct Console {
 
 impl Console {
     /// A console whose terminal ends in `terminal`, a stream socket, with further `ports`; and the handle that tells
-    /// the terminal's size.
+    /// the terminal's size. Where there is no terminal the guest is told of none, and its queues lead nowhere.
     ///
     /// # Errors
     /// Where a stream cannot be made non-blocking, or no descriptor can be had.
-    pub fn new(terminal: OwnedFd, ports: Vec<Port>) -> io::Result<(Self, ConsoleHandle)> {
+    pub fn new(terminal: Option<OwnedFd>, ports: Vec<Port>) -> io::Result<(Self, ConsoleHandle)> {
         let queues = if ports.is_empty() { 2 } else { 4 + 2 * ports.len() };
+        let has_terminal = terminal.is_some();
+        let terminal = match terminal {
+            Some(terminal) => terminal,
+            // As if who was there had hung up.
+            None => UnixStream::pair()?.0.into(),
+        };
         let mut lines = vec![Arc::new(Line::new(None, terminal)?)];
         for Port { name, stream } in ports {
             lines.push(Arc::new(Line::new(Some(name), stream)?));
         }
-        let shared = Arc::new(Shared::new(lines.len() as u32)?);
+        let shared = Arc::new(Shared::new(lines.len() as u32, has_terminal)?);
         let handle = ConsoleHandle::new(shared.clone());
         Ok((Self { lines, queues: vec![QUEUE; queues], shared, worker: None }, handle))
     }
@@ -85,7 +84,8 @@ impl VirtioDevice for Console {
 
     fn features(&self) -> u64 {
         let ports = u64::from(self.lines.len() > 1) << F_MULTIPORT;
-        ports | 1 << F_SIZE | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC
+        let size = u64::from(self.shared.has_terminal()) << F_SIZE;
+        ports | size | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {

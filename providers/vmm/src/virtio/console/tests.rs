@@ -35,7 +35,7 @@ fn set() -> Set {
     let (terminal, end) = pair();
     let (port, port_end) = pair();
     let ports = vec![Port { name: "org.posada.test".to_owned(), stream: port_end }];
-    let (mut console, handle) = Console::new(end, ports).unwrap();
+    let (mut console, handle) = Console::new(Some(end), ports).unwrap();
     let (mut guest, activation) = Guest::new(console.queues(), console.features());
     console.activate(activation).unwrap();
     for at in 0..u64::from(QUEUE) {
@@ -79,9 +79,38 @@ impl Set {
 }
 
 #[test]
+fn ports_need_no_terminal() {
+    let (mut port, end) = pair();
+    let ports = vec![Port { name: "org.posada.test".to_owned(), stream: end }];
+    let (mut console, handle) = Console::new(None, ports).unwrap();
+    assert_eq!(console.features() >> F_SIZE & 1, 0);
+    let (mut guest, activation) = Guest::new(console.queues(), console.features());
+    console.activate(activation).unwrap();
+    for at in 0..u64::from(QUEUE) {
+        guest.queues[IN].add(&[(INBOX + at * 64, 64, true)]);
+    }
+    guest.queues[IN].kick();
+    let mut set = Set { console, handle, guest, terminal: pair().0, port: pair().0, messages: 0 };
+    set.handle.resize(80, 25);
+    set.say(u32::MAX, 0, 1);
+    assert_eq!(set.hear(), (1, 1, 1, vec![]));
+    set.say(1, 3, 1);
+    assert_eq!([set.hear(), set.hear()], [(1, 7, 1, b"org.posada.test".to_vec()), (1, 6, 1, vec![])]);
+    set.say(1, 6, 1);
+    port.write_all(b"hello").unwrap();
+    set.guest.queues[4].add(&[(0x1000, 64, true)]);
+    set.guest.queues[4].kick();
+    assert_eq!(set.guest.wait_used(4), (0, 5));
+    // What is written to the terminal that is not there is gone, and holds up nothing.
+    set.guest.queues[1].add(&[(0x1000, 5, false)]);
+    set.guest.queues[1].kick();
+    set.guest.wait_used(1);
+}
+
+#[test]
 fn a_lone_terminal_needs_no_control_messages() {
     let (mut terminal, end) = pair();
-    let (mut console, _handle) = Console::new(end, Vec::new()).unwrap();
+    let (mut console, _handle) = Console::new(Some(end), Vec::new()).unwrap();
     assert_eq!((console.queues().len(), console.features() >> F_MULTIPORT & 1), (2, 0));
     terminal.write_all(b"typed before").unwrap();
     let (mut guest, activation) = Guest::new(console.queues(), console.features());

@@ -49,7 +49,7 @@ impl ConsoleWorker {
         let control = match multiport {
             true => {
                 let (receive, transmit) = pair(2)?;
-                Some(Control::new(receive, transmit, lines.len()))
+                Some(Control::new(receive, transmit, lines.len(), shared.has_terminal()))
             }
             false => None,
         };

@@ -7,7 +7,8 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_FS;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 
 use super::worker::FsWorker;
-use crate::config::Folder;
+use crate::config::{ChangeListener, Folder};
+use crate::fuse::watch::Watch;
 use crate::fuse::{Limits, Server, Share};
 use crate::virtio::{Activation, VirtioDevice};
 use crate::worker::{ThreadKind, Worker};
@@ -23,13 +24,15 @@ pub struct Fs {
     config: [u8; TAG + 4],
     share: Arc<Share>,
     worker: Option<Worker>,
+    /// Lasts from one driver to the next.
+    watch: Option<Watch>,
 }
 
 impl Fs {
     /// The device for `folder`, of which a guest can make the host remember no more than `limits`.
     ///
     /// # Errors
-    /// Where the folder cannot be opened, or its tag is empty or longer than 36 bytes.
+    /// Where there is no `/proc`, or its tag is empty or longer than 36 bytes.
     pub fn new(folder: &Folder, limits: Limits) -> io::Result<Self> {
         let tag = folder.tag.as_bytes();
         if tag.is_empty() || tag.len() > TAG || tag.contains(&0) {
@@ -40,14 +43,18 @@ impl Fs {
         config[..tag.len()].copy_from_slice(tag);
         // One queue for requests.
         config[TAG..].copy_from_slice(&1_u32.to_le_bytes());
-        Ok(Self { config, share: Arc::new(Share::open(folder, limits)?), worker: None })
+        Ok(Self { config, share: Arc::new(Share::open(folder, limits)?), worker: None, watch: None })
     }
 
-    /// The folder as it is served, to be watched for what the host changes in it
-    /// ([`Watch`](crate::fuse::watch::Watch)).
-    #[must_use]
-    pub fn share(&self) -> Arc<Share> {
-        Arc::clone(&self.share)
+    /// Tells `listener` what the host changes in the folder, in at most `folders` of those in it, as long as the device
+    /// is there.
+    ///
+    /// # Errors
+    /// Where inotify or a thread cannot be had.
+    pub fn watch(&mut self, listener: ChangeListener, folders: usize) -> io::Result<()> {
+        let watch = Watch::start(Arc::clone(&self.share), folders, move |changes| listener.tell(&changes))?;
+        self.watch = Some(watch);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{Folder, Owners};
-use crate::fuse::Limits;
+use crate::fuse::{Limits, Root};
 use crate::virtio::VirtioDevice;
 use crate::virtio::testing::Guest;
 
@@ -11,7 +11,9 @@ const REPLY: u64 = 0x10_0000;
 fn device(path: &std::path::Path) -> Fs {
     let id = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let owners = Owners { host: id, guest: (1000, 1000) };
-    Fs::new(&Folder { tag: "project".into(), path: path.into(), read_only: false, owners }, LIMITS).unwrap()
+    let root = Root::open(path).unwrap();
+    let tag = "project".into();
+    Fs::new(&Folder { tag, root, read_only: false, owners, changes: None }, LIMITS).unwrap()
 }
 
 /// Where the reply to such a request goes.
@@ -71,7 +73,8 @@ fn its_configuration_is_the_tag_and_one_queue_for_requests() {
 
     for tag in ["", "a tag of more than thirty-six bytes, which it may not be"] {
         let owners = Owners { host: (0, 0), guest: (0, 0) };
-        let folder = Folder { tag: tag.into(), path: folder.path().into(), read_only: false, owners };
+        let root = Root::open(folder.path()).unwrap();
+        let folder = Folder { tag: tag.into(), root, read_only: false, owners, changes: None };
         assert!(Fs::new(&folder, LIMITS).is_err());
     }
 }
