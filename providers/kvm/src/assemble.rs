@@ -2,30 +2,28 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 
 use posada_network::nat::{Nat, NatConfig};
 use posada_network::private::{self, Private};
 use posada_provider_api::network::management;
 use posada_provider_api::{MachineDir, MachineSpec, Network, ProviderError, ProviderKind, Seeding};
 use posada_vmm::config::{
-    Boot, Devices, Disk, DiskFormat, FaultListener, Folder, Nic, NicBackend, Owners, VmConfig,
+    Boot, Devices, Disk, DiskFormat, FaultListener, Folder, Nic, NicBackend, Port, VmConfig,
 };
 
 use crate::bottom::Bottom;
+use crate::changes::Teller;
 use crate::facts::Facts;
+use crate::folders::Folders;
 use crate::memory::{self, HostMemory};
 use crate::top::Top;
-use crate::{boot, cable, cmdline, failure, seed};
+use crate::{boot, cable, changes, cmdline, failure, seed};
 
 /// Where the host names its name servers (resolv.conf(5)).
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The most virtual CPUs the monitor gives a machine.
 const MAX_CPUS: u32 = 32;
-
-/// The user and group of a login user where the box has one: the first person of a system.
-const FIRST_PERSON: (u32, u32) = (1000, 1000);
 
 /// One boot of a machine: what the monitor is to build, and who serves it.
 pub(crate) struct Assembly {
@@ -43,7 +41,7 @@ pub(crate) struct Ends {
     pub(crate) private: Vec<Private>,
 }
 
-/// Puts together the next boot of the machine in `dir`; `faults` hears of what fails on the host while it runs.
+/// Puts together the next boot of the machine in `dir` with its `folders`; `faults` hears of what fails on the host while it runs.
 ///
 /// # Errors
 /// [`ProviderError::Host`] where the host has not what it asks for, [`ProviderError::Box`] where its box or its disk
@@ -51,6 +49,7 @@ pub(crate) struct Ends {
 pub(crate) fn assemble(
     dir: &MachineDir,
     spec: &MachineSpec,
+    folders: &Folders,
     faults: FaultListener,
 ) -> Result<Assembly, ProviderError> {
     // A machine may have been made where this was no question: on another host, or before a change of firmware.
@@ -85,6 +84,7 @@ pub(crate) fn assemble(
     }
     let (serial, console) = cable::bytes().map_err(internal("make a serial cable"))?;
     let (nics, nat, private) = network(dir, spec)?;
+    let (ports, folders) = shared(spec, folders)?;
     let config = VmConfig {
         name: spec.name.to_string(),
         cpus: cpus(spec.cpus)?,
@@ -98,7 +98,8 @@ pub(crate) fn assemble(
         devices: Devices {
             disks,
             nics,
-            folders: folders(spec)?,
+            folders,
+            ports,
             balloon: true,
             faults: Some(faults),
             ..Devices::default()
@@ -144,21 +145,14 @@ fn network(dir: &MachineDir, spec: &MachineSpec) -> Result<(Vec<Nic>, Nat, Vec<P
     Ok((nics, nat, private))
 }
 
-fn folders(spec: &MachineSpec) -> Result<Vec<Folder>, ProviderError> {
-    let guest = if spec.access.user == "root" { (0, 0) } else { FIRST_PERSON };
-    let folder = |(index, folder): (usize, &posada_provider_api::SyncedFolder)| {
-        let source = fs_err::metadata(&folder.source).map_err(|error| ProviderError::Host {
-            what: format!("the synced folder cannot be used: {error}"),
-            remedy: "make it, or correct `source`".to_owned(),
-        })?;
-        Ok(Folder {
-            tag: seed::folder_tag(index),
-            path: folder.source.clone(),
-            read_only: folder.read_only,
-            owners: Owners { host: (source.uid(), source.gid()), guest },
-        })
-    };
-    spec.folders.iter().enumerate().map(folder).collect()
+/// The folders, and the port by which the guest hears of what changes in them.
+fn shared(spec: &MachineSpec, folders: &Folders) -> Result<(Vec<Port>, Vec<Folder>), ProviderError> {
+    if spec.folders.is_empty() {
+        return Ok(Default::default());
+    }
+    let (theirs, ours) = cable::bytes().map_err(internal("make a cable"))?;
+    let port = Port { name: changes::PORT.to_owned(), stream: theirs };
+    Ok((vec![port], folders.devices(spec, &Teller::new(ours))))
 }
 
 fn internal(doing: &'static str) -> impl FnOnce(io::Error) -> ProviderError {

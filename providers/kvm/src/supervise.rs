@@ -1,6 +1,7 @@
 //! The supervisor of one virtual machine: the monitor runs in it, with forwards, NAT and console around, for as long as
 //! the machine lives, reboots included.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::assemble::{Assembly, Ends, assemble};
 use crate::failure;
+use crate::folders::Folders;
 use crate::guest::VirtualMachine;
 use crate::jail;
 use crate::panic::PanicWatch;
@@ -37,7 +39,19 @@ pub fn entry(args: &[OsString]) -> ExitCode {
     let [dir] = args else { return ExitCode::from(2) };
     let dir = MachineDir::new(dir);
     // All that is made outside of the machine's directory is this process's, and goes with it.
-    match own(&dir, |spec| jail::enter(&dir, spec), live, || Ok(())) {
+    // Pinned before the process is confined, and the same ones from then on.
+    let folders = OnceCell::new();
+    let confine = |spec: &_| {
+        let pinned = Arc::new(Folders::open(spec)?);
+        jail::enter(&dir, spec)?;
+        folders.get_or_init(|| pinned);
+        Ok(())
+    };
+    let live = async |owner: Owner<'_>| match folders.get() {
+        Some(folders) => live(owner, folders).await,
+        None => Err(ProviderError::Internal { what: "the machine's process is not confined".to_owned() }),
+    };
+    match own(&dir, confine, live, || Ok(())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log(&error);
@@ -47,13 +61,13 @@ pub fn entry(args: &[OsString]) -> ExitCode {
 }
 
 /// The machine's life, from its start to its end.
-async fn live(owner: Owner<'_>) -> Result<(), ProviderError> {
+async fn live(owner: Owner<'_>, folders: &Arc<Folders>) -> Result<(), ProviderError> {
     let machine = &owner.machine;
     let mut terminate = signal(SignalKind::terminate()).map_err(internal("listen for signals"))?;
     let mut phase = "starting";
     loop {
         machine.phase(phase);
-        let mut boot = Boot::begin(&owner).await?;
+        let mut boot = Boot::begin(&owner, folders).await?;
         machine.enter(Stage::Running(boot.guest.clone()));
         let exit = boot.end(&owner, &mut terminate).await?;
         match exit {
@@ -81,11 +95,12 @@ struct Boot {
 }
 
 impl Boot {
-    async fn begin(owner: &Owner<'_>) -> Result<Self, ProviderError> {
+    async fn begin(owner: &Owner<'_>, folders: &Arc<Folders>) -> Result<Self, ProviderError> {
         let (dir, spec, machine) = (owner.dir.clone(), owner.spec.clone(), owner.machine.clone());
+        let folders = folders.clone();
         let faults = FaultListener::new(move |fault| machine.warn(fault));
         let (running, ends, warnings) = blocking(move || {
-            let Assembly { config, ends, warnings } = assemble(&dir, &spec, faults)?;
+            let Assembly { config, ends, warnings } = assemble(&dir, &spec, &folders, faults)?;
             let running = Vm::build(config).and_then(Vm::start).map_err(failure::vm)?;
             Ok((running, ends, warnings))
         })

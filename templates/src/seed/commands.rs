@@ -3,7 +3,7 @@
 
 use posada_provider_api::network::management;
 
-use super::SeedInput;
+use super::{Changes, SeedInput};
 
 const USER: &str = include_str!("../../assets/seed/user.sh");
 const KEYS: &str = include_str!("../../assets/seed/keys.sh");
@@ -11,6 +11,11 @@ const BLOCK: &str = include_str!("../../assets/seed/block.sh");
 const LOCALHOST: &str = include_str!("../../assets/seed/localhost.sh");
 const NOLOGIN: &str = include_str!("../../assets/seed/nologin.sh");
 const FOLDER: &str = include_str!("../../assets/seed/folder.sh");
+const CHANGES: &str = include_str!("../../assets/seed/changes.sh");
+const RAISE: &str = include_str!("../../assets/seed/raise.sh");
+
+/// Where the folders are mounted a second time, for [`RAISE`].
+const WAYS: &str = "/run/posada/folders";
 
 /// The commands, in their order. `env` are lines of `/etc/environment`.
 pub(super) fn every_boot(input: &SeedInput, env: Vec<String>) -> Vec<Vec<String>> {
@@ -29,8 +34,12 @@ pub(super) fn every_boot(input: &SeedInput, env: Vec<String>) -> Vec<Vec<String>
     ];
     commands.extend(input.folders.iter().map(|folder| {
         let options = if folder.read_only { "nosuid,nodev,ro" } else { "nosuid,nodev" };
-        script(FOLDER, [folder.tag.as_str(), folder.target.as_str(), options, user].map(str::to_owned))
+        script(FOLDER, [folder.tag.as_str(), folder.target.as_str(), options, user, WAYS].map(str::to_owned))
     }));
+    if let Some(Changes { port, raising }) = &input.changes {
+        let (port, raising) = (format!("/dev/virtio-ports/{port}"), raising.to_string());
+        commands.push(script(CHANGES, [RAISE.to_owned(), port, raising, WAYS.to_owned()]));
+    }
     commands
 }
 

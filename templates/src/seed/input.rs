@@ -21,6 +21,19 @@ pub struct SeedInput {
     pub nics: Vec<Nic>,
     /// Synced folders, in mount order.
     pub folders: Vec<SeedFolder>,
+    /// How the machine hears of what changes in them on the host; `None` where it does not.
+    pub changes: Option<Changes>,
+}
+
+/// How a machine hears of what changes in its synced folders on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Name of the virtio console's port that tells it (virtio 1.2 §5.3.6.2): letters, digits, dots. A line is a folder's
+    /// tag and paths in it, separated by blanks; a byte of a path is written as itself where it is a letter, a digit or
+    /// one of `._/-`, else as `\0` and three octal digits.
+    pub port: String,
+    /// The time of modification, seconds since 1970, that raises events of a file and sets nothing.
+    pub raising: u64,
 }
 
 /// A network interface.

@@ -12,7 +12,8 @@
 //!   blocks in `/etc/hosts` and `/etc/environment` (the same as in a container), and synced folders. Folders are
 //!   not in fstab(5), where those that are gone from the Vmfile would stay, `nofail` would let sshd answer before
 //!   they are mounted, and its absence would keep a machine from booting for a missing folder. A folder that
-//!   cannot be mounted is told on the console and nothing else.
+//!   cannot be mounted is told on the console and nothing else. What the host changes in them is raised by a service
+//!   that is made in `/run`, so that it too is that boot's.
 //!
 //! The login user is made by the first command of all rather than by `users`, which comes later: a folder may lie
 //! in its home, and useradd(8) does not fill a home that is there already. Its authorized keys from the box are
@@ -36,7 +37,7 @@ mod input;
 mod tests;
 mod yaml;
 
-pub use input::{Addressing, Nic, SeedFolder, SeedInput};
+pub use input::{Addressing, Changes, Nic, SeedFolder, SeedInput};
 use posada_provider_api::GuestAccess;
 use serde::Serialize;
 use sha2::{Digest, Sha256};

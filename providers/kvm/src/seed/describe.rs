@@ -1,9 +1,10 @@
 //! From a machine's spec to what its seed says.
 
 use posada_provider_api::{MachineSpec, Network, SyncedFolder};
-use posada_templates::{Addressing, Nic, SeedFolder, SeedInput};
+use posada_templates::{Addressing, Changes, Nic, SeedFolder, SeedInput};
 
 use super::SeedError;
+use crate::changes::PORT;
 
 /// Tag of the virtio file system device for folder number `index` of a machine's spec (virtio 1.2 §5.11.4: at most
 /// 36 bytes).
@@ -26,6 +27,8 @@ pub(super) fn describe(spec: &MachineSpec) -> Result<SeedInput, SeedError> {
             .enumerate()
             .map(|(index, one)| folder(index, one))
             .collect::<Result<_, _>>()?,
+        changes: (!spec.folders.is_empty())
+            .then(|| Changes { port: PORT.to_owned(), raising: posada_vmm::fuse::RAISING }),
     })
 }
 

@@ -33,6 +33,7 @@ fn input() -> SeedInput {
             SeedFolder { tag: "folder0".into(), target: "/home/debian/src".into(), read_only: false },
             SeedFolder { tag: "folder1".into(), target: "/srv/it's here".into(), read_only: true },
         ],
+        changes: Some(Changes { port: "org.posada.changes".into(), raising: 6_181_311_329 }),
     }
 }
 

@@ -65,18 +65,57 @@ fn a_folder_makes_its_way_and_gives_what_is_in_the_home_to_the_user() {
          findmnt() {{ return 1; }}\n\
          mount() {{ printf 'mount %s\\n' \"$*\" >>'{root}/log'; }}\n"
     );
+    let ways = format!("{root}/run/ways");
     let script = stand_ins + include_str!("../../../assets/seed/folder.sh");
     let (inside, outside) = (format!("{root}/home/a b/c"), format!("{root}/srv/x"));
-    run(&script, &["folder0", &inside, "nosuid,nodev", "debian"]);
-    run(&script, &["folder1", &outside, "nosuid,nodev,ro", "debian"]);
+    run(&script, &["folder0", &inside, "nosuid,nodev", "debian", &ways]);
+    run(&script, &["folder1", &outside, "nosuid,nodev,ro", "debian", &ways]);
     assert!(Path::new(&inside).is_dir() && Path::new(&outside).is_dir());
+    let way = "mount -t virtiofs -o nosuid,nodev,noexec,nosymfollow -- ";
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert_eq!(
         log,
         format!(
-            "chown -- debian: {root}/home/a b\nchown -- debian: {inside}\n\
+            "{way}folder0 {ways}/folder0\n\
+             chown -- debian: {root}/home/a b\nchown -- debian: {inside}\n\
              mount -t virtiofs -o nosuid,nodev -- folder0 {inside}\n\
+             {way}folder1 {ways}/folder1\n\
              mount -t virtiofs -o nosuid,nodev,ro -- folder1 {outside}\n"
         )
     );
+}
+
+/// Names that would be options, patterns, commands or several words are one file each; what is not there is not made.
+#[test]
+fn what_has_changed_is_raised_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("ways/folder0");
+    std::fs::create_dir_all(folder.join("sub")).unwrap();
+    let names = ["plain", "-rf", "a b", "*", "$(touch made)", "sub/new\nline\n", "\\0101", "ü"];
+    for name in names.iter().chain(&["other"]) {
+        std::fs::write(folder.join(name), "").unwrap();
+    }
+    std::os::unix::fs::symlink("other", folder.join("link")).unwrap();
+    let encoded = |name: &str| -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"./-".contains(&byte);
+        name.bytes()
+            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("\\0{byte:03o}") })
+            .collect()
+    };
+    let words: Vec<String> =
+        names.iter().chain(&["gone", "link"]).map(|name| format!("./{}", encoded(name))).collect();
+    let port = dir.path().join("port");
+    std::fs::write(&port, format!("folder0 {}\nfolder0 .\n", words.join(" "))).unwrap();
+    let ways = dir.path().join("ways");
+    let raise = include_str!("../../../assets/seed/raise.sh");
+    run(raise, &[port.to_str().unwrap(), "6181311329", ways.to_str().unwrap()]);
+    let time = |name: &str| {
+        let meta = std::fs::symlink_metadata(folder.join(name)).unwrap();
+        std::os::unix::fs::MetadataExt::mtime(&meta)
+    };
+    for name in names.iter().chain(&["link", "."]) {
+        assert_eq!(time(name), 6_181_311_329, "{name:?}");
+    }
+    assert_ne!(time("other"), 6_181_311_329);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), names.len() + 2);
 }
