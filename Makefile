@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo demo-clean test lint fmt doc deny bench
+.PHONY: help setup build release demo demo-clean test lint fmt doc deny bench bench-vmm
 
 POSADA_DEBUG   := $(CURDIR)/target/debug/posada
 POSADA_RELEASE := $(CURDIR)/target/release/posada
@@ -54,3 +54,8 @@ bench: ## measure posada beside lxc, systemd-nspawn and vagrant-lxc (root; tests
 	@scripts/packages.sh build run bench
 	@cargo build --locked --package posada --release
 	@POSADA=$(POSADA_RELEASE) tests/benches/start.sh
+
+bench-vmm: ## measure the monitor beside QEMU's microvm and q35 (root; tests/benches/VMM-RESULTS.md)
+	@scripts/packages.sh build rig bench
+	@cargo build --locked --package posada-vmm --release --example boot
+	@tests/benches/vmm.sh

@@ -9,14 +9,16 @@
 #     -t SECONDS      after which all is ended (default 600)
 #     -m MIB          memory (default 3072)
 #     -c CPUS         CPUs (default 1)
+#     -i              its clock counts instructions (one a nanosecond; one CPU): slower, but what is measured in there
+#                     does not depend on the host's load
 #     -v              the machine's console goes to stderr too
 # The machine's root shows the host's, changes go to memory. /dev/kvm, /dev/net/tun, /dev/vhost-net and
 # /dev/vhost-vsock are there; /scratch is an ext4 of 8 GiB where O_DIRECT works; /tmp and /run are its own; there is
 # no network but loopback. Exits with the command's status; 124 if time ran out, 125 if the machine gave no status.
 set -euo pipefail
 here=$(dirname -- "$(realpath "$0")")
-dir=$PWD scratch='' disk='' limit=600 memory=3072 cpus=1 verbose='' variables=()
-while getopts d:s:b:e:t:m:c:v option; do
+dir=$PWD scratch='' disk='' limit=600 memory=3072 cpus=1 count='' verbose='' variables=()
+while getopts d:s:b:e:t:m:c:iv option; do
     case $option in
         d) dir=$OPTARG ;;
         s) scratch=$OPTARG ;;
@@ -25,6 +27,7 @@ while getopts d:s:b:e:t:m:c:v option; do
         t) limit=$OPTARG ;;
         m) memory=$OPTARG ;;
         c) cpus=$OPTARG ;;
+        i) count=1 ;;
         v) verbose=1 ;;
         *) exit 2 ;;
     esac
@@ -83,7 +86,8 @@ command_line+=" cryptomgr.notests lsm= i8042.nokbd i8042.noaux"
 [ -n "$verbose" ] || command_line+=" quiet"
 
 status=0
-timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 -cpu max,-la57 -M q35,memory-backend=ram \
+timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel "tcg,thread=$([ -n "$count" ] && echo single || echo multi),tb-size=512" \
+    ${count:+-icount shift=0} -cpu max,-la57 -M q35,memory-backend=ram \
     -object "memory-backend-memfd,id=ram,size=${memory}M,share=on" -m "$memory" -smp "$cpus" \
     -nodefaults -no-user-config -vga none -display none -no-reboot \
     -kernel "$vmlinux" -initrd "$run/initrd" \

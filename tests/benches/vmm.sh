@@ -1,0 +1,58 @@
+#!/bin/bash
+# The built-in monitor beside QEMU's microvm and q35, in the rig; see VMM-RESULTS.md, which --write fills. Needs root.
+#   tests/benches/vmm.sh [--write] [PART]...
+#     PART   start idle ssh disk-raw disk-qcow2 net (default: all); each is one run of the rig of a few minutes
+#   POSADA_BOOT   the monitor: providers/vmm/examples/boot.rs, built (default target/release/examples/boot)
+#   ROUNDS        rounds of each part (default: the part's own)
+# Nothing here is a test: no figure fails anything.
+set -euo pipefail
+here=$(dirname -- "$(realpath "$0")")
+top=$(realpath "$here/../..")
+rig=$top/tests/rig
+write=
+if [ "${1:-}" = --write ]; then
+    write=--write
+    shift
+fi
+[ $# -gt 0 ] || set -- start idle net disk-raw disk-qcow2 ssh
+boot=$(realpath "${POSADA_BOOT:-$top/target/release/examples/boot}")
+
+vmlinuz='' initrd='' # set by:
+eval "$("$rig/tiny.sh")"
+tiny=$initrd
+eval "$("$rig/tiny.sh" "$here/vmm/guest.sh")"
+work=$(mktemp -d -p "$("$rig/cache.sh")")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/scratch" "$work/results"
+
+# The stock image with the programs that measure; with its own kernel and initrd in $work, and its `root`.
+need_image() {
+    [ -z "${image:-}" ] || return 0
+    image=$("$rig/image.sh" -p fio -p iperf3 bookworm)
+    root=PARTUUID=$(sfdisk --part-uuid "$image/disk.raw" 1)
+    local disk="$image/disk.raw?offset=$((262144 * 512))" version name
+    version=$(debugfs -R 'ls -p /boot' "$disk" 2>/dev/null | sed -n 's,.*/vmlinuz-\([^/]*\)/.*,\1,p' | sort -V | tail -n 1)
+    for name in vmlinuz initrd.img; do
+        debugfs -R "dump /boot/$name-$version $work/$name" "$disk" 2>/dev/null
+    done
+}
+
+inside() { # PART SCRIPT ARGUMENT...
+    echo "vmm.sh: $1" >&2
+    "$rig/run-in-kvm.sh" -d "$work" -s "$work/scratch" -t "${LIMIT:-290}" -i -e "POSADA_BOOT=$boot" -- bash -c '
+        mount -t debugfs debugfs /sys/kernel/debug
+        exec nice -n -5 python3 -B "$@"' inside "$here/vmm/$2" "${@:3}" | tee "$work/results/$1"
+}
+
+for part; do
+    case $part in start | idle) ;; *) need_image ;; esac
+    case $part in
+        start) inside start start.py "${ROUNDS:-5}" "$vmlinuz" "$tiny" ;;
+        idle) inside idle idle.py "${ROUNDS:-2}" "$vmlinuz" "$tiny" ;;
+        net) inside net throughput.py net tap "${ROUNDS:-2}" 1 "$vmlinuz" "$initrd" "$image/disk.raw" ;;
+        disk-*) inside "$part" throughput.py disk "${part#disk-}" "${ROUNDS:-2}" 1 "$vmlinuz" "$initrd" "$image/disk.raw" ;;
+        ssh) inside ssh ssh.py "${ROUNDS:-1}" "$work/vmlinuz" "$work/initrd.img" "$image/disk.qcow2" "$root" ;;
+        *) echo "vmm.sh: no part $part" >&2; exit 2 ;;
+    esac
+done
+cat "$work/results"/* | python3 -B "$here/vmm/report.py" $write
