@@ -15,7 +15,7 @@ use posada_supervisor::owner::log;
 use posada_supervisor::remote::blocking;
 use posada_supervisor::{ConsoleHub, Guest, Machine, Owner, own};
 use posada_vmm::config::FaultListener;
-use posada_vmm::machine::{Exit, Vm};
+use posada_vmm::machine::{Exit, Handle, Vm};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -90,7 +90,8 @@ struct Boot {
     /// Waits for the monitor, and drops all of it then.
     exit: JoinHandle<Result<Exit, ProviderError>>,
     console: Arc<ConsoleHub>,
-    stirring: JoinHandle<()>,
+    /// What goes on beside the monitor until the boot is over.
+    beside: [JoinHandle<()>; 2],
     _private: Vec<Private>,
 }
 
@@ -115,10 +116,13 @@ impl Boot {
         let console = ConsoleHub::start(console, &owner.dir.console_log(), watch)
             .map_err(internal("keep the console"))?;
         let console = owner.server.lend(console);
-        let stirring = tokio::spawn(stir(nat.heard(), owner.machine.clone()));
+        let beside = [
+            tokio::spawn(stir(nat.heard(), owner.machine.clone())),
+            tokio::spawn(press_again(handle.clone(), owner.machine.clone())),
+        ];
         let exit = tokio::spawn(blocking(move || Ok(running.wait())));
         let guest = Arc::new(VirtualMachine { handle, nat });
-        Ok(Self { guest, exit, console, stirring, _private: private })
+        Ok(Self { guest, exit, console, beside, _private: private })
     }
 
     /// Returns when nothing of the monitor runs any more.
@@ -146,7 +150,7 @@ impl Boot {
 
 impl Drop for Boot {
     fn drop(&mut self) {
-        self.stirring.abort();
+        self.beside.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -154,6 +158,17 @@ impl Drop for Boot {
 async fn stir(mut heard: watch::Receiver<u64>, machine: Arc<Machine>) {
     while heard.changed().await.is_ok() {
         machine.stir();
+    }
+}
+
+/// Presses the power button of a machine that is to end again whenever it stirs: a guest that is still booting when it is
+/// asked has nobody yet who would hear it. One that shuts down already takes no notice.
+async fn press_again(handle: Handle, machine: Arc<Machine>) {
+    let mut stirs = machine.stirs();
+    while stirs.changed().await.is_ok() {
+        if machine.is_stopping() {
+            handle.press_power_button();
+        }
     }
 }
 
