@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo demo-clean test lint fmt doc deny bench bench-vmm
+.PHONY: help setup build release demo demo-clean test test-kvm lint fmt doc deny bench bench-vmm
 
 POSADA_DEBUG   := $(CURDIR)/target/debug/posada
 POSADA_RELEASE := $(CURDIR)/target/release/posada
@@ -35,6 +35,11 @@ test: ## run every test: unit tests first, then real machines (needs root or sud
 	@scripts/packages.sh build run test rig
 	@scripts/cargo-tools.sh nextest
 	@scripts/test.sh
+	@scripts/test-kvm.sh --rest
+
+test-kvm: ## run the tests that need a KVM, in an emulated machine where there is none (needs root or sudo)
+	@scripts/packages.sh build run test rig
+	@scripts/test-kvm.sh
 
 lint: ## rustfmt and clippy, as CI runs them
 	@cargo fmt --all --check

@@ -82,7 +82,7 @@ add_disk "$run/scratch"
 
 # What costs an emulated CPU time and says nothing about a KVM is off.
 command_line="console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check nokaslr init_on_alloc=0"
-command_line+=" cryptomgr.notests lsm= i8042.nokbd i8042.noaux"
+command_line+=" cryptomgr.notests lsm=landlock i8042.nokbd i8042.noaux"
 [ -n "$verbose" ] || command_line+=" quiet"
 
 status=0

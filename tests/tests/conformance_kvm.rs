@@ -1,29 +1,29 @@
-//! The conformance suite on virtual machines: a stock distribution's disk on the built-in monitor.
+//! The conformance suite on virtual machines: a stock distribution's disk on the built-in monitor, one test a check.
 //!
-//! Needs a KVM that runs stock kernels. Where there is none, `tests/rig/run-in-kvm.sh` makes one; there a boot takes a
-//! minute, so that checks that only look at a machine share one, and all of them are one test:
-//!
-//! ```text
-//! tests/rig/run-in-kvm.sh -s $(tests/rig/image.sh) -e POSADA_TEST_IMAGE=/scratch -e POSADA_TEST_SCRATCH=/scratch \
-//!     -e POSADA_TEST_NEEDS_KVM=1 -e POSADA_BIN=… -t 2400 -- target/debug/deps/conformance_kvm-… --nocapture
-//! ```
-//! `POSADA_TEST_CHECK` names one check to be run alone.
+//! Needs a KVM that runs stock kernels. Where the host has none, these tests are listed as ignored, and
+//! `scripts/test-kvm.sh` runs them in a machine that has one. There a boot takes a minute: the tests that only look at
+//! a machine share one, for as long as one process runs them.
 
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use libtest_mimic::{Arguments, Trial};
 use posada_disk::{Backing, Image};
 use posada_kvm::{Facts, KvmProvider};
 use posada_provider_api::{
     Availability, BootSource, DiskFormat, GuestAccess, Layer, MachineDir, MachineId, MachineName,
     MachineSpec, Provider, Seeding,
 };
-use posada_tests::conformance::{ALL, Bench, Shared};
+use posada_tests::conformance::{ALL, Bench, Check, Shared};
 use posada_tests::{host, place};
 use tempfile::TempDir;
+
+/// Set where a KVM is known to be there: tests that find none then fail.
+const DEMANDED: &str = "POSADA_TEST_NEEDS_KVM";
 
 /// The login user of Debian's cloud images.
 const USER: &str = "debian";
@@ -133,36 +133,50 @@ fn seconds(variable: &str, otherwise: u64) -> Duration {
     Duration::from_secs(given.unwrap_or(otherwise))
 }
 
-#[test]
-fn the_suite_passes_on_virtual_machines() {
-    if let Availability::Unusable { reason, .. } = Facts::here().availability() {
-        assert!(std::env::var_os("POSADA_TEST_NEEDS_KVM").is_none(), "{reason}");
-        say(&format!("SKIPPED, as no virtual machine can run here: {reason}"));
-        return;
+/// Made by the first test that is run: listing them costs nothing.
+type Bed = Arc<OnceLock<VirtualMachines>>;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One machine at a time: each takes a CPU while it boots, and the shared one is there from its first test on.
+    arguments.test_threads.get_or_insert(1);
+    let unusable = match Facts::here().availability() {
+        Availability::Unusable { reason, .. } if std::env::var_os(DEMANDED).is_none() => Some(reason),
+        _ => None,
+    };
+    if let (Some(reason), false) = (&unusable, arguments.list) {
+        say(&format!("**** NOT RUN, `make test-kvm` does: {reason} ****"));
     }
-    let only = std::env::var("POSADA_TEST_CHECK").ok();
-    let machines = VirtualMachines::new();
+    let bed = Bed::default();
+    let trials = ALL.iter().map(|&(name, check)| {
+        let bed = bed.clone();
+        let run = move || {
+            run(check, bed.get_or_init(VirtualMachines::new));
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(unusable.is_some())
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    // A panic was told by its hook.
+    match std::panic::catch_unwind(AssertUnwindSafe(|| tidy(bed))) {
+        Ok(()) => conclusion.exit_code(),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(check: Check, machines: &VirtualMachines) {
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(check(machines));
+}
+
+/// Destroys what the tests shared.
+fn tidy(bed: Bed) {
+    let bed = Arc::into_inner(bed).expect("no test runs any more");
+    let Some(machines) = bed.into_inner() else { return };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut failed = Vec::new();
-    for (name, check) in ALL.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
-        let began = Instant::now();
-        let outcome = survive(|| runtime.block_on(check(&machines)));
-        let verdict = if outcome { "ok" } else { "FAILED" };
-        say(&format!("{name} ... {verdict} ({:.0} s)", began.elapsed().as_secs_f64()));
-        if !outcome {
-            failed.push(*name);
-        }
-    }
-    let cleaned = survive(|| runtime.block_on(machines.shared.destroy(machines.provider())));
-    assert!(failed.is_empty() && cleaned, "not as promised on virtual machines: {failed:?}");
+    runtime.block_on(machines.shared.destroy(machines.provider()));
 }
 
-/// Whether `work` ended without a panic, which is told by the panic hook.
-fn survive(work: impl FnOnce()) -> bool {
-    std::panic::catch_unwind(AssertUnwindSafe(work)).is_ok()
-}
-
-/// Writes where the test harness captures nothing: whoever waits for minutes sees how far it is.
+/// To whoever waits: this is not a test's output.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
