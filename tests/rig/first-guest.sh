@@ -38,6 +38,7 @@ port() { # NAME: the device of the virtio port
         [ "$(cat "$each/name")" != "$1" ] || echo "/dev/${each##*/}"
     done
 }
+while echo; do sleep 1; done >"$(port beats)" &
 chroot /n /bin/bash /run/command </dev/null >"$(port stdout)" 2>"$(port stderr)"
 echo $? >"$(port status)"
 umount /n/scratch

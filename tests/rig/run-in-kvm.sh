@@ -14,7 +14,8 @@
 #     -v              the machine's console goes to stderr too
 # The machine's root shows the host's, changes go to memory. /dev/kvm, /dev/net/tun, /dev/vhost-net and
 # /dev/vhost-vsock are there; /scratch is an ext4 of 8 GiB where O_DIRECT works; /tmp and /run are its own; there is
-# no network but loopback. Exits with the command's status; 124 if time ran out, 125 if the machine gave no status.
+# no network but loopback. Exits with the command's status; 124 if time ran out, 125 if the machine gave no status
+# or stood still.
 set -euo pipefail
 here=$(dirname -- "$(realpath "$0")")
 dir=$PWD scratch='' disk='' limit=600 memory=3072 cpus=1 count='' verbose='' variables=()
@@ -85,6 +86,11 @@ command_line="console=ttyS0 panic=-1 mitigations=off tsc=reliable no_timer_check
 command_line+=" cryptomgr.notests lsm=landlock i8042.nokbd i8042.noaux"
 [ -n "$verbose" ] || command_line+=" quiet"
 
+# It says every second that it goes on. On busy hosts emulated CPUs have been seen to stand still for good, with
+# nothing in their memory changing: that is told, rather than waited for until time runs out.
+mkfifo "$run/beats"
+exec {beats}<>"$run/beats"
+
 status=0
 timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel "tcg,thread=$([ -n "$count" ] && echo single || echo multi),tb-size=512" \
     ${count:+-icount shift=0} -cpu max,-la57 -M q35,memory-backend=ram \
@@ -96,14 +102,23 @@ timeout --foreground -k 5 "$limit" qemu-system-x86_64 -accel "tcg,thread=$([ -n 
     -add-fd fd=10,set=1 -add-fd fd=11,set=2 -device virtio-serial-pci \
     -chardev file,id=stdout,path=/dev/fdset/1,append=on -device virtserialport,chardev=stdout,name=stdout \
     -chardev file,id=stderr,path=/dev/fdset/2,append=on -device virtserialport,chardev=stderr,name=stderr \
+    -chardev "file,id=beats,path=$run/beats" -device virtserialport,chardev=beats,name=beats \
     -chardev "file,id=status,path=$run/status" -device virtserialport,chardev=status,name=status \
     -chardev "socket,id=root,path=$run/root" -device vhost-user-fs-pci,chardev=root,tag=host \
     -device nvme,id=nvme,serial=rig -device virtio-rng-pci "${disks[@]}" \
-    </dev/null 10>&1 11>&2 || status=$?
+    </dev/null 10>&1 11>&2 &
+machine=$!
+{
+    while read -r -t 180 -u "$beats" _; do :; done
+    touch "$run/stalled"
+    kill "$machine"
+} &
+wait "$machine" || status=$?
 
 [ -z "$verbose" ] || cat "$run/console" >&2
 if [ -s "$run/status" ]; then exit "$(cat "$run/status")"; fi
 [ -n "$verbose" ] || cat "$run/console" >&2
 [ "$status" -ne 124 ] || { echo "run-in-kvm: time ran out ($limit s)" >&2; exit 124; }
+[ ! -e "$run/stalled" ] || { echo "run-in-kvm: the emulated CPU stood still, whatever ran on it" >&2; exit 125; }
 echo "run-in-kvm: the machine gave no status (QEMU's was $status)" >&2
 exit 125
