@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use posada_box_catalog::BoxError;
 use posada_network::private::leases::LeaseError;
 use posada_provider_api::{Fault, FaultKind, MachineName, MachineState, ProviderError};
-use posada_provisioners::{KeyError, LedgerError, PlanError, StepError, TransportError};
+use posada_provisioners::{
+    AdoptError, KeyError, LedgerError, PlanError, SettingsError, StepError, TransportError,
+};
 
 use crate::vmfile::Faults;
 
@@ -85,6 +87,12 @@ pub enum Error {
     /// SSH failed.
     #[error(transparent)]
     Ssh(Box<OnMachine<TransportError>>),
+    /// A machine whose box everybody can log into was not given its own keys.
+    #[error(transparent)]
+    Adopt(Box<OnMachine<AdoptError>>),
+    /// A machine did not take its settings.
+    #[error(transparent)]
+    Settings(Box<OnMachine<SettingsError>>),
     /// The machine's keys cannot be read or made.
     #[error(transparent)]
     Keys(Box<OnMachine<KeyError>>),
@@ -240,6 +248,8 @@ impl Fault for Error {
             Self::BoxGone { .. } => FaultKind::Box,
             Self::Provider(on) => on.error.kind(),
             Self::Ssh(on) => on.error.kind(),
+            Self::Adopt(on) => on.error.kind(),
+            Self::Settings(on) => on.error.kind(),
             Self::Step(on) => on.error.kind(),
             Self::Keys(on) => on.error.kind(),
             Self::Address(on) => on.error.kind(),
@@ -278,6 +288,8 @@ impl Fault for Error {
             )),
             Self::Provider(on) => on.error.hint(),
             Self::Ssh(on) => on.error.hint(),
+            Self::Adopt(on) => on.error.hint(),
+            Self::Settings(on) => on.error.hint(),
             Self::Step(on) => on.error.hint(),
             Self::Keys(on) => on.error.hint(),
             Self::Address(on) => on.error.hint(),

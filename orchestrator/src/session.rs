@@ -40,23 +40,31 @@ impl Orchestrator {
         patience: Duration,
         observer: &dyn Observer,
     ) -> Result<Ssh, Error> {
-        let name = &entry.record.name;
-        let deadline = Instant::now() + patience;
-        let stream = self.dial(entry, SSH_PORT, patience, observer).await?;
         let pem = fs_err::read_to_string(entry.dir.ssh().join(LOGIN_KEY))
             .map_err(Error::io("read the login key"))?;
         let login = Login {
             user: access.user.clone(),
             private_key_pem: pem,
             host_key_public: access.host_key_public.clone(),
-            deadline,
+            deadline: Instant::now() + patience,
         };
+        let connect = move |stream, switch| Ssh::connect(stream, &login, switch);
+        self.open_session(entry, patience, observer, connect).await
+    }
+
+    /// A session with the machine's sshd, which `connect` makes of a stream to it.
+    pub(crate) async fn open_session<T: Send + 'static>(
+        &self,
+        entry: &Entry,
+        patience: Duration,
+        observer: &dyn Observer,
+        connect: impl FnOnce(OwnedFd, Switch) -> Result<T, TransportError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let stream = self.dial(entry, SSH_PORT, patience, observer).await?;
         let switch = self.switch()?;
-        let of = name.clone();
-        let connect =
-            move || Ssh::connect(stream, &login, switch).map_err(OnMachine::new(&of)).map_err(Error::Ssh);
-        let connected = blocking(connect).await;
-        match connected {
+        let of = entry.record.name.clone();
+        let connect = move || connect(stream, switch).map_err(OnMachine::new(&of)).map_err(Error::Ssh);
+        match blocking(connect).await {
             Err(Error::Ssh(on)) if matches!(on.error, TransportError::Interrupted) => {
                 Err(self.interrupted(entry).await)
             }

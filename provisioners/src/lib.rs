@@ -15,6 +15,7 @@ pub mod output;
 pub mod plan;
 pub mod quote;
 pub mod run;
+pub mod settings;
 pub mod step;
 pub mod transport;
 
@@ -22,7 +23,7 @@ mod copy;
 mod shell;
 mod write;
 
-pub use adopt::{AdoptError, INSECURE_KEY, adopt};
+pub use adopt::{AdoptError, INSECURE_KEY, INSECURE_USER, adopt};
 pub use cancel::{Cancel, StopSignal};
 pub use digest::Digest;
 pub use error::{StepError, StepFailure};
@@ -31,5 +32,6 @@ pub use ledger::{Ledger, LedgerError, Record};
 pub use output::{OutputSink, OutputStream};
 pub use plan::{Decision, PlanError, Planned, RunReason, Selection, SkipReason, plan};
 pub use run::{StepDone, run_step};
+pub use settings::{Refused, SettingsError, apply};
 pub use step::{Action, FileCopy, Place, RunWhen, Script, Shell, Step};
 pub use transport::{ExitStatus, Login, Ssh, Stdin, Transport, TransportError};

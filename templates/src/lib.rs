@@ -7,6 +7,8 @@ mod ssh_config;
 mod starter;
 
 pub use renderer::TemplateError;
-pub use seed::{Addressing, Changes, Nic, Seed, SeedFolder, SeedInput, render_seed};
+pub use seed::{
+    Addressing, Changes, Nic, Seed, SeedFolder, SeedInput, Setting, Settings, render_seed, settings,
+};
 pub use ssh_config::{SshHost, render_ssh_config};
 pub use starter::{Shape, StarterInput, render_starter};

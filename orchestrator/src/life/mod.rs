@@ -8,6 +8,7 @@
 //! Whatever the last thing was, the next `up` finds the record, asks the provider for the truth, and goes on.
 
 mod addresses;
+mod adopt;
 mod destroy;
 mod health;
 mod provision;

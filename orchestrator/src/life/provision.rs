@@ -94,8 +94,9 @@ impl Orchestrator {
         what: &Provisioning,
     ) -> Result<(), Error> {
         let name = &config.name;
-        let phase = self.phase(name, "waiting for SSH");
         let observer = self.observer(name);
+        self.introduce(entry, spec, config.ssh.boot_timeout, &observer).await?;
+        let phase = self.phase(name, "waiting for SSH");
         let ssh = self.log_in(entry, &spec.access, config.ssh.boot_timeout, &observer).await?;
         phase.done("ssh ready");
         let ssh = self.run_steps(entry, config, ssh, what).await?;

@@ -50,6 +50,15 @@ impl MachineSpec {
             _ => None,
         })
     }
+
+    /// How its system takes up who it is to be, where its box is a disk image.
+    #[must_use]
+    pub fn seeding(&self) -> Option<Seeding> {
+        match self.layers.last() {
+            Some(Layer::Disk { seeding, .. }) => Some(*seeding),
+            Some(Layer::Tree { .. }) | None => None,
+        }
+    }
 }
 
 /// One read-only layer of a machine's root file system.

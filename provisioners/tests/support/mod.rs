@@ -21,6 +21,8 @@ pub struct Server {
     pub home: PathBuf,
     pub login_key: KeyPair,
     pub host_key: KeyPair,
+    /// What the shell of a mount namespace of its own does before sshd is started; empty: it is started as it is.
+    pub before: String,
     children: Mutex<Vec<Child>>,
 }
 
@@ -55,7 +57,15 @@ impl Server {
         );
         fs::create_dir_all("/run/sshd").unwrap();
         let home = home.to_owned();
-        Self { dir, user: user.to_owned(), home, login_key, host_key, children: Mutex::default() }
+        Self {
+            dir,
+            user: user.to_owned(),
+            home,
+            login_key,
+            host_key,
+            before: String::new(),
+            children: Mutex::default(),
+        }
     }
 
     /// One end of a connection whose other end sshd has.
@@ -74,7 +84,16 @@ impl Server {
     }
 
     fn serve(&self, stream: OwnedFd) {
-        let child = Command::new(SSHD)
+        let mut command = Command::new(SSHD);
+        if !self.before.is_empty() {
+            command = Command::new("/usr/bin/unshare");
+            let script = format!("set -e\n{}\nexec {SSHD} \"$@\"", self.before);
+            command.args(["--mount", "--propagation=private", "/bin/sh", "-c", &script, "sshd"]);
+            command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        } else {
+            command.env_clear();
+        }
+        let child = command
             .args(["-i", "-f"])
             .arg(self.dir.path().join("config"))
             .arg("-E")
@@ -82,7 +101,6 @@ impl Server {
             .stdin(Stdio::from(stream.try_clone().unwrap()))
             .stdout(Stdio::from(stream))
             .stderr(Stdio::null())
-            .env_clear()
             .spawn()
             .unwrap();
         self.children.lock().unwrap().push(child);

@@ -47,6 +47,14 @@ pub struct Nic {
     pub addressing: Addressing,
 }
 
+impl Nic {
+    /// The MAC address in words: `52:3f:9a:1c:20:00`.
+    pub(super) fn mac_words(&self) -> String {
+        let octets: Vec<String> = self.mac.iter().map(|octet| format!("{octet:02x}")).collect();
+        octets.join(":")
+    }
+}
+
 /// Where an interface's address comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addressing {
@@ -82,12 +90,11 @@ pub(super) struct NicWords {
 
 impl From<&Nic> for NicWords {
     fn from(nic: &Nic) -> Self {
-        let octets: Vec<String> = nic.mac.iter().map(|octet| format!("{octet:02x}")).collect();
         let address = match nic.addressing {
             Addressing::Static(ip, prefix) => Some(format!("{ip}/{prefix}")),
             Addressing::Nat | Addressing::Dhcp => None,
         };
         let nat = nic.addressing == Addressing::Nat;
-        Self { name: nic.name.clone(), mac: octets.join(":"), address, ipv6: !nat, optional: !nat }
+        Self { name: nic.name.clone(), mac: nic.mac_words(), address, ipv6: !nat, optional: !nat }
     }
 }

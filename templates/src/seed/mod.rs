@@ -33,6 +33,7 @@
 mod commands;
 mod environment;
 mod input;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -40,6 +41,7 @@ mod yaml;
 pub use input::{Addressing, Changes, Nic, SeedFolder, SeedInput};
 use posada_provider_api::GuestAccess;
 use serde::Serialize;
+pub use settings::{Setting, Settings, settings};
 use sha2::{Digest, Sha256};
 pub(crate) use yaml::yaml_filter;
 

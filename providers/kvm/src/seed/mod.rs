@@ -8,7 +8,7 @@ mod volume;
 
 pub use describe::folder_tag;
 use posada_provider_api::{Fault, FaultKind, MachineSpec};
-use posada_templates::{TemplateError, render_seed};
+use posada_templates::{Setting, TemplateError, render_seed};
 
 /// A seed that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +65,22 @@ pub fn volume(spec: &MachineSpec) -> Result<SeedVolume, SeedError> {
         ("network-config", seed.network_config.as_bytes()),
     ])
     .map_err(SeedError::Volume)?;
-    let warnings = seed
-        .left_out
-        .into_iter()
-        .map(|name| {
-            format!(
-                "`{name}` is not in the environment of logins: /etc/environment holds no line breaks, quotes or `#`"
-            )
-        })
-        .collect();
+    let warnings = seed.left_out.iter().map(|name| left_out(name)).collect();
     Ok(SeedVolume { image, warnings })
+}
+
+/// What a machine whose box has no cloud-init is told over SSH at each start, and what could not be told as asked, a
+/// sentence each.
+///
+/// # Errors
+/// [`SeedError::Target`].
+pub fn settings(spec: &MachineSpec) -> Result<(Vec<Setting>, Vec<String>), SeedError> {
+    let told = posada_templates::settings(&describe::describe(spec)?);
+    Ok((told.settings, told.left_out.iter().map(|name| left_out(name)).collect()))
+}
+
+fn left_out(name: &str) -> String {
+    format!(
+        "`{name}` is not in the environment of logins: /etc/environment holds no line breaks, quotes or `#`"
+    )
 }

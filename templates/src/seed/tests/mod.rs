@@ -121,3 +121,31 @@ proptest! {
         prop_assert_eq!(&ethernets[&nic]["match"]["macaddress"], "52:3f:9a:1c:20:00");
     }
 }
+
+#[test]
+fn settings_say_what_a_seed_says_beyond_users_and_keys() {
+    let settings = settings(&input());
+    assert_eq!(settings.left_out, ["BAD"]);
+    let told: Vec<_> = settings.settings.iter().map(|setting| setting.what.as_str()).collect();
+    let wanted = [
+        "the host name",
+        "/etc/hosts",
+        "/etc/hosts",
+        "/etc/environment",
+        "the address 192.168.60.10",
+        "the folder /home/debian/src",
+        "the folder /srv/it's here",
+        "news of changes in folders",
+    ];
+    assert_eq!(told, wanted);
+    // No value is ever a part of a script.
+    let again = super::settings(&SeedInput { hostname: "other".into(), ..input() });
+    for (one, other) in settings.settings.iter().zip(&again.settings) {
+        assert_eq!(one.command[..4], other.command[..4]);
+        assert_eq!(one.command[3], "posada");
+    }
+    let seed = render_seed(&input()).unwrap();
+    let boot: Vec<Vec<String>> = serde_json::from_value(read(&seed.user_data)["bootcmd"].clone()).unwrap();
+    let shared = settings.settings.iter().filter(|setting| boot.contains(&setting.command)).count();
+    assert_eq!(shared, wanted.len() - 2, "all but host name and address are a seed's own commands");
+}

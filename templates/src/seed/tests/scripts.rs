@@ -119,3 +119,71 @@ fn what_has_changed_is_raised_by_its_name() {
     assert_ne!(time("other"), 6_181_311_329);
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), names.len() + 2);
 }
+
+#[test]
+fn a_host_name_is_set_where_it_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, kernels) = (dir.path().join("hostname"), dir.path().join("kernel"));
+    std::fs::write(&kernels, "old\n").unwrap();
+    for _ in 0..2 {
+        let files = [&kept, &kernels].map(|path| path.to_str().unwrap());
+        run(include_str!("../../../assets/seed/hostname.sh"), &["web.example.org", files[0], files[1]]);
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "web.example.org\n");
+        assert_eq!(std::fs::read_to_string(&kernels).unwrap(), "web.example.org\n");
+    }
+}
+
+/// A folder like `/sys/class/net`, in which a bridge shows the MAC address of a card.
+fn interfaces(root: &Path) {
+    for (name, mac, card) in [("br0", "52:3f:9a:1c:20:01", false), ("eth1", "52:3f:9a:1c:20:01", true)] {
+        let folder = root.join("net").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("address"), format!("{mac}\n")).unwrap();
+        if card {
+            std::fs::create_dir(folder.join("device")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_address_is_given_and_kept_from_those_who_would_take_it_away() {
+    for (manager, told) in [
+        ("systemd-networkd", "networkctl reload\nnetworkctl reconfigure eth1\n"),
+        ("NetworkManager", "nmcli device set eth1 managed no\n"),
+        ("neither", ""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_str().unwrap();
+        interfaces(dir.path());
+        let note = |name: &str| format!("{name}() {{ echo {name} \"$@\" >>'{root}/log'; }}\n");
+        let script = ["ip", "networkctl", "nmcli"].map(note).concat()
+            + &format!("systemctl() {{ [ \"$3\" = {manager} ]; }}\n")
+            + include_str!("../../../assets/seed/address.sh");
+        let net = format!("{root}/net");
+        run(&script, &["52:3f:9a:1c:20:01", "10.1.0.7/16", &net, &format!("{root}/run")]);
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        let given = "ip link set dev eth1 up\nip address replace 10.1.0.7/16 dev eth1\n";
+        assert_eq!(log, format!("{told}{given}"), "{manager}");
+        let file = dir.path().join("run/00-posada-523f9a1c2001.network");
+        assert_eq!(file.exists(), manager == "systemd-networkd");
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    interfaces(dir.path());
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            include_str!("../../../assets/seed/address.sh"),
+            "posada",
+            "52:3f:9a:1c:20:02",
+            "10.1.0.7/16",
+        ])
+        .args([dir.path().join("net"), dir.path().join("run")])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "there is no network interface 52:3f:9a:1c:20:02\n");
+}
