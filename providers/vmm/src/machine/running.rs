@@ -52,15 +52,16 @@ fn no_thread(source: io::Error) -> VmError {
 
 fn live(mut vcpu: Vcpu, ports: &Bus, mmio: &Bus, control: &Control) {
     vcpu.enter_thread();
+    // A call that came before now found nobody: what it was about is looked at first.
     loop {
-        match vcpu.run(ports, mmio, || control.is_interrupted()) {
-            Ended::Exit(exit) => control.end(exit),
-            Ended::Kicked => {}
-        }
         match control.checkpoint() {
             (false, _) => break,
             (true, true) => vcpu.was_paused(),
             (true, false) => {}
+        }
+        match vcpu.run(ports, mmio, || control.is_interrupted()) {
+            Ended::Exit(exit) => control.end(exit),
+            Ended::Kicked => {}
         }
     }
     vcpu.leave_thread();
