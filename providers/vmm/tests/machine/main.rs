@@ -4,6 +4,7 @@
 mod devices;
 mod guest;
 mod life;
+mod weather;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -11,12 +12,15 @@ use libtest_mimic::{Arguments, Trial};
 const DEMANDED: &str = "POSADA_TEST_NEEDS_KVM";
 
 fn main() {
+    if let Some(folder) = std::env::var_os(weather::VICTIM) {
+        return weather::run_victim(std::path::Path::new(&folder));
+    }
     let arguments = Arguments::from_args();
     let missing = std::env::var_os(DEMANDED).is_none() && !guest::kvm_runs_stock_kernels();
     if missing && !arguments.list {
         eprintln_loudly();
     }
-    let trials = life::ALL.iter().chain(devices::ALL).map(|(name, test)| {
+    let trials = life::ALL.iter().chain(devices::ALL).chain(weather::ALL).map(|(name, test)| {
         Trial::test(*name, || {
             test();
             Ok(())
