@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use posada_vmm::config::{Disk, DiskFormat, Folder, Nic, NicBackend, Owners, Vsock};
+use posada_vmm::fuse::Root;
 use posada_vmm::machine::{Exit, Running, Vm};
 
 use crate::machine;
@@ -127,7 +128,13 @@ fn start(payload: Payload, folder: &std::path::Path) -> (Arc<Running>, UnixStrea
         backend: NicBackend::Frames(theirs.into()),
     });
     let owners = Owners { host: (0, 0), guest: (0, 0) };
-    config.devices.folders.push(Folder { tag: "x".to_owned(), path: shared, read_only: true, owners });
+    config.devices.folders.push(Folder {
+        tag: "x".to_owned(),
+        root: Root::open(&shared).expect("a folder"),
+        read_only: true,
+        owners,
+        changes: None,
+    });
     config.devices.vsock = Some(Vsock { cid: 3, path: folder.join("vsock") });
     config.devices.balloon = true;
     let running = Vm::build(config).and_then(Vm::start).expect("the machine starts");
