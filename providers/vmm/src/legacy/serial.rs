@@ -82,6 +82,7 @@ impl Serial {
     /// # Errors
     /// Where a descriptor or thread cannot be had.
     pub fn new(socket: OwnedFd, interrupt: Interrupt) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = Arc::new(socket);
         let emptied = EventFd::new(EFD_NONBLOCK)?;
         let room = emptied.try_clone()?;
@@ -139,7 +140,6 @@ impl Typing {
 
 impl Handler for Typing {
     fn register(&mut self, poll: &Poll) -> io::Result<()> {
-        rustix::io::ioctl_fionbio(&*self.socket, true)?;
         poll.add(self.socket.as_fd(), INPUT, EventFlags::IN)?;
         poll.add_event(&self.room, ROOM)
     }
