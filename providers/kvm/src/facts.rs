@@ -53,6 +53,11 @@ impl Facts {
     /// What is in the way of virtual machines, and what would remove it; `None` where nothing is.
     #[must_use]
     pub fn obstacle(&self) -> Option<(String, &'static str)> {
+        if cfg!(not(target_arch = "x86_64")) {
+            let what =
+                format!("virtual machines run on x86-64 only yet, and this is {}", std::env::consts::ARCH);
+            return Some((what, "use an x86-64 host for them"));
+        }
         let (what, remedy) = match (&self.device, self.extension) {
             (Device::Answers, Some(_)) => return None,
             (Device::Answers, None) => (

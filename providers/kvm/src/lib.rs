@@ -8,22 +8,38 @@
 //!                            │            └─ seed          what the machine is told at its boots
 //!                            └── guest    stop, suspend, dial
 //! ```
+//! The monitor knows x86_64. Elsewhere the backend is there and says that it cannot be used.
 
+#[cfg(target_arch = "x86_64")]
 mod assemble;
+#[cfg(target_arch = "x86_64")]
 mod boot;
 mod bottom;
+#[cfg(target_arch = "x86_64")]
 mod cable;
+#[cfg(target_arch = "x86_64")]
 mod changes;
+#[cfg(target_arch = "x86_64")]
 mod cmdline;
 mod facts;
 mod failure;
+#[cfg(target_arch = "x86_64")]
 mod folders;
+#[cfg(target_arch = "x86_64")]
 mod guest;
+#[cfg(target_arch = "x86_64")]
 mod jail;
+#[cfg(target_arch = "x86_64")]
 mod memory;
+#[cfg(target_arch = "x86_64")]
 mod panic;
 mod provider;
+#[cfg(target_arch = "x86_64")]
 pub mod seed;
+#[cfg(target_arch = "x86_64")]
+pub mod supervise;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "supervise_nowhere.rs"]
 pub mod supervise;
 mod top;
 

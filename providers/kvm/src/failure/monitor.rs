@@ -1,9 +1,8 @@
-//! What fails below, as what the rest of Posada is told.
+//! What fails in the monitor and in what it is handed.
 
 use std::io;
 
-use posada_disk::DiskError;
-use posada_provider_api::{Fault, FaultKind, ProviderError};
+use posada_provider_api::{Fault, ProviderError};
 use posada_vmm::arch::current::boot::BootError;
 use posada_vmm::block::OpenError;
 use posada_vmm::hypervisor::HypervisorError;
@@ -12,26 +11,6 @@ use posada_vmm::virtio::blk::BlkError;
 
 use crate::facts::Facts;
 use crate::seed::SeedError;
-
-/// A fault of a disk image.
-pub(crate) fn disk(error: DiskError) -> ProviderError {
-    let (what, remedy) = (error.to_string(), error.hint().unwrap_or_default());
-    match error.kind() {
-        FaultKind::Box => ProviderError::Box { what, remedy },
-        _ => ProviderError::Host { what, remedy },
-    }
-}
-
-/// What the host refuses on the machine's own files.
-pub(crate) fn io(doing: &str, error: &io::Error) -> ProviderError {
-    let what = format!("{doing}: {error}");
-    let remedy = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
-        io::ErrorKind::PermissionDenied => "see to it that POSADA_HOME and all in it is yours",
-        _ => return ProviderError::Internal { what },
-    };
-    ProviderError::Host { what, remedy: remedy.to_owned() }
-}
 
 /// A fault of the seed.
 pub(crate) fn seed(error: SeedError) -> ProviderError {
