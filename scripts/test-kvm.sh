@@ -73,7 +73,20 @@ else
     # A machine inside of an emulated one may take far longer than any other. On /scratch O_DIRECT works.
     settings+=(POSADA_TEST_IMAGE=/scratch POSADA_TEST_SCRATCH=/scratch)
     settings+=(POSADA_TEST_BOOT_SECONDS=600 POSADA_TEST_HALT_SECONDS=200)
-    run() { tests/rig/run-in-kvm.sh -s "$work/scratch" -t "$limit" "${settings[@]/#/-e}" -- "$@"; }
+    rig() { tests/rig/run-in-kvm.sh -s "$work/scratch" -t "$limit" "${settings[@]/#/-e}" -- "$@"; }
+    # 125 is the emulated machine's own end, kernel and all, which no program in it can bring about: seen to stand still
+    # once in some ten hours, with a CPU that waits for an interrupt; why is not known. What is tested has said nothing
+    # then, and is asked again, loudly and once.
+    run() {
+        local code=0
+        rig "$@" || code=$?
+        if [ "$code" -eq 125 ]; then
+            echo "**** THE RIG'S OWN MACHINE DIED OR STOOD STILL, not what is tested in it: once more ****"
+            code=0
+            rig "$@" || code=$?
+        fi
+        return "$code"
+    }
 fi
 
 # Each program, one after the other, whatever came of the one before.
