@@ -3,7 +3,7 @@
 use posada_provider_api::{DiskFormat, Seeding};
 use serde::{Deserialize, Serialize};
 
-/// Name of the kernel that was taken out of a disk, in a box's directory.
+/// Name of the kernel that was taken out of a disk, in a box's directory; unpacked, where that could be done.
 pub const KERNEL: &str = "boot/kernel";
 /// Name of the initial RAM file system that was taken out of a disk, in a box's directory.
 pub const INITRD: &str = "boot/initrd";

@@ -17,7 +17,7 @@ pub fn dispatch(words: &[OsString]) -> Option<ExitCode> {
         keeper::ENTRY => Some(keeper::keeper_entry(rest)),
         supervise::ENTRY => Some(supervise::entry(rest, Path::new(OWN_EXE))),
         kvm::ENTRY => Some(kvm::entry(rest)),
-        posada_box_catalog::WORKER => Some(posada_box_catalog::worker_entry(rest)),
+        posada_box_catalog::WORKER => Some(posada_box_catalog::worker_entry(rest, posada_kvm::unpack_kernel)),
         _ => None,
     }
 }

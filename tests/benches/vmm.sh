@@ -4,6 +4,8 @@
 #     PART   start idle ssh disk-raw disk-qcow2 net (default: all); each is one run of the rig of a few minutes
 #   POSADA_BOOT   the monitor: providers/vmm/examples/boot.rs, built (default target/release/examples/boot)
 #   ROUNDS        rounds of each part (default: the part's own)
+#   ONLY          of the monitors these, separated by semicolons (default: all)
+#   RESULTS       a folder that results are kept in, so that short runs add up to one report (default: none)
 # Nothing here is a test: no figure fails anything.
 set -euo pipefail
 here=$(dirname -- "$(realpath "$0")")
@@ -17,13 +19,14 @@ fi
 [ $# -gt 0 ] || set -- start idle net disk-raw disk-qcow2 ssh
 boot=$(realpath "${POSADA_BOOT:-$top/target/release/examples/boot}")
 
-vmlinuz='' initrd='' # set by:
+vmlinuz='' vmlinux='' initrd='' # set by:
 eval "$("$rig/tiny.sh")"
 tiny=$initrd
 eval "$("$rig/tiny.sh" "$here/vmm/guest.sh")"
 work=$(mktemp -d -p "$("$rig/cache.sh")")
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/scratch" "$work/results"
+results=${RESULTS:-$work/results}
+mkdir -p "$work/scratch" "$results"
 
 # The stock image with the programs that measure; with its own kernel and initrd in $work, and its `root`.
 need_image() {
@@ -39,15 +42,15 @@ need_image() {
 
 inside() { # PART SCRIPT ARGUMENT...
     echo "vmm.sh: $1" >&2
-    "$rig/run-in-kvm.sh" -d "$work" -s "$work/scratch" -t "${LIMIT:-290}" -i -e "POSADA_BOOT=$boot" -- bash -c '
+    "$rig/run-in-kvm.sh" -d "$work" -s "$work/scratch" -t "${LIMIT:-290}" -i -e "POSADA_BOOT=$boot" -e "ONLY=${ONLY:-}" -- bash -c '
         mount -t debugfs debugfs /sys/kernel/debug
-        exec nice -n -5 python3 -B "$@"' inside "$here/vmm/$2" "${@:3}" | tee "$work/results/$1"
+        exec nice -n -5 python3 -B "$@"' inside "$here/vmm/$2" "${@:3}" | tee -a "$results/$1"
 }
 
 for part; do
     case $part in start | idle) ;; *) need_image ;; esac
     case $part in
-        start) inside start start.py "${ROUNDS:-5}" "$vmlinuz" "$tiny" ;;
+        start) inside start start.py "${ROUNDS:-3}" "$vmlinuz" "$vmlinux" "$tiny" ;;
         idle) inside idle idle.py "${ROUNDS:-2}" "$vmlinuz" "$tiny" ;;
         net) inside net throughput.py net tap "${ROUNDS:-2}" 1 "$vmlinuz" "$initrd" "$image/disk.raw" ;;
         disk-*) inside "$part" throughput.py disk "${part#disk-}" "${ROUNDS:-2}" 1 "$vmlinuz" "$initrd" "$image/disk.raw" ;;
@@ -55,4 +58,4 @@ for part; do
         *) echo "vmm.sh: no part $part" >&2; exit 2 ;;
     esac
 done
-cat "$work/results"/* | python3 -B "$here/vmm/report.py" $write
+cat "$results"/* | python3 -B "$here/vmm/report.py" $write

@@ -6,7 +6,7 @@
 //!     box.json           its names, versions and what is known of it
 //!     rootfs/            its root file system, never changed again
 //!     disk.raw|.qcow2    its disk image, never changed again; a box holds either or both
-//!     boot/              kernel and initrd out of the disk, as its own boot loader would choose them
+//!     boot/              kernel and initrd out of the disk, as its own boot loader would choose them; the kernel unpacked
 //! incoming/<id>/         a box being unpacked; locked (flock, shared) by those who do it
 //! trash/<id>/            what is being deleted
 //! ```
@@ -133,7 +133,7 @@ pub struct StoredDisk {
 
 impl Store {
     /// Opens the store at `root`, making it where there is none. `exe` is our own binary, which becomes
-    /// [`crate::worker_entry`] when its first argument is [`crate::WORKER`].
+    /// [`crate::worker_entry`] when its first argument is [`crate::WORKER`]; what it is given there unpacks kernels.
     ///
     /// # Errors
     /// [`BoxError::Io`], [`BoxError::DiskFull`].

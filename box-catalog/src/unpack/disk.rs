@@ -13,6 +13,7 @@ use super::inspect::Declaration;
 use super::refusal::Refusal;
 use super::sparse::Extent;
 use crate::disk::{BootRecord, DiskRecord, INITRD, KERNEL, file_name};
+use crate::kernel::KernelUnpacker;
 use crate::metadata::{self, BoxMetadata, Form, Os};
 
 /// The image while its format is not known.
@@ -77,8 +78,8 @@ pub fn write_extents(data: &mut impl Read, size: u64, extents: &[Extent], limit:
 }
 
 /// Looks at the image that was written, gives it its name, and lays beside it what it boots. `user`, where given, is
-/// who logs in; `vagrant` says that it came in a Vagrant box.
-pub fn take(user: Option<&str>, vagrant: bool) -> Result<Taken, Refusal> {
+/// who logs in; `vagrant` says that it came in a Vagrant box; `kernels` unpacks the kernel, once for all starts.
+pub fn take(user: Option<&str>, vagrant: bool, kernels: KernelUnpacker) -> Result<Taken, Refusal> {
     let mut start = Vec::new();
     let read =
         File::open(PART).and_then(|file| file.take(posada_disk::ENOUGH as u64).read_to_end(&mut start));
@@ -98,13 +99,13 @@ pub fn take(user: Option<&str>, vagrant: bool) -> Result<Taken, Refusal> {
     let contents = posada_disk::inspect(&image).map_err(|error| refused(&error))?;
     let (metadata, seeding) = describe(&contents.system, user, vagrant)?;
     let mut size = fs::metadata(name).map_err(|error| host(name, error))?.blocks() * 512;
-    let boot = contents.boot.map(|boot| lay_beside(boot, &mut size)).transpose()?;
+    let boot = contents.boot.map(|boot| lay_beside(boot, kernels, &mut size)).transpose()?;
     read_only(name)?;
     let record = DiskRecord { format, size: image.size(), seeding, boot };
     Ok(Taken { record, metadata, size })
 }
 
-fn lay_beside(boot: BootFiles, size: &mut u64) -> Result<BootRecord, Refusal> {
+fn lay_beside(boot: BootFiles, kernels: KernelUnpacker, size: &mut u64) -> Result<BootRecord, Refusal> {
     let directory = KERNEL.split('/').next().unwrap_or_default();
     fs::create_dir(directory)
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o755)))
@@ -114,7 +115,7 @@ fn lay_beside(boot: BootFiles, size: &mut u64) -> Result<BootRecord, Refusal> {
         *size += bytes.len() as u64;
         read_only(name)
     };
-    keep(KERNEL, &boot.kernel)?;
+    keep(KERNEL, kernels(&boot.kernel).as_ref().unwrap_or(&boot.kernel))?;
     if let Some(initrd) = &boot.initrd {
         keep(INITRD, initrd)?;
     }

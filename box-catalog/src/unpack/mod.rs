@@ -20,7 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::DiskRecord;
-use crate::{BoxMetadata, Digest, Form};
+use crate::{BoxMetadata, Digest, Form, KernelUnpacker};
 use compression::Content;
 use pump::Pumped;
 use tar_stream::{Kind, TarStream};
@@ -64,7 +64,7 @@ pub struct Unpacked {
 
 /// Unpacks `input` into the new directory [`TREE`] of the current directory, or takes it as a disk image, and writes it
 /// to disk.
-/// Where `form` is a disk, a root file system is made into one. `user`, where given, is who logs in; `seen` hears of every chunk of the archive that was read, bytes.
+/// Where `form` is a disk, a root file system is made into one. `user`, where given, is who logs in; a kernel found on a disk is kept as `kernels` unpacks it; `seen` hears of every chunk of the archive that was read, bytes.
 ///
 /// # Errors
 /// [`Refusal`] with the tree left as far as it came; the caller removes it.
@@ -73,6 +73,7 @@ pub fn unpack(
     limits: Limits,
     user: Option<&str>,
     form: Form,
+    kernels: KernelUnpacker,
     seen: impl FnMut(u64) + Send + 'static,
 ) -> Result<Unpacked, Refusal> {
     let (reader, pump) = pump::pump(input, seen);
@@ -90,7 +91,7 @@ pub fn unpack(
         return Err(Refusal::Empty);
     }
     match (found, form) {
-        (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, &pumped),
+        (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, kernels, &pumped),
         (Holds::Rootfs, form) => {
             let metadata = inspect::inspect(writing.tree.root(), user)?;
             let root = writing.tree.finish()?;
@@ -108,14 +109,19 @@ pub fn unpack(
             }
             let time = rustix::fs::fstat(&root).map_err(failed)?.st_mtime;
             image::write(Path::new(TREE), disk::PART, image::DISK, &pumped.digest, time)?;
-            as_disk(user, false, &pumped)
+            as_disk(user, false, kernels, &pumped)
         }
     }
 }
 
 /// Takes the image that was written; a tree is no longer needed.
-fn as_disk(user: Option<&str>, vagrant: bool, pumped: &Pumped) -> Result<Unpacked, Refusal> {
-    let taken = disk::take(user, vagrant)?;
+fn as_disk(
+    user: Option<&str>,
+    vagrant: bool,
+    kernels: KernelUnpacker,
+    pumped: &Pumped,
+) -> Result<Unpacked, Refusal> {
+    let taken = disk::take(user, vagrant, kernels)?;
     std::fs::remove_dir_all(TREE)
         .map_err(|error| Refusal::Host { entry: TREE.to_owned(), detail: error.to_string() })?;
     let here = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());

@@ -15,20 +15,21 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, getpgrp, getppid, kill_process_group, pidfd_open};
 
 use super::protocol::{Event, job};
-use crate::Form;
 use crate::unpack::{self, Limits};
+use crate::{Form, KernelUnpacker};
 
 /// Bytes between two reports.
 const REPORT: u64 = 2 * 1024 * 1024;
 
-/// What our binary does when its first argument is [`super::WORKER`]; `args` are those after it.
+/// What our binary does when its first argument is [`super::WORKER`]; `args` are those after it. Kernels found on disks are
+/// kept as `kernels` unpacks them.
 #[must_use]
-pub fn worker_entry(args: &[OsString]) -> ExitCode {
+pub fn worker_entry(args: &[OsString], kernels: KernelUnpacker) -> ExitCode {
     let mut args = args.iter().cloned();
     let word = args.next().unwrap_or_default();
     let done = match word.to_str() {
-        Some(job::UNPACK) => unpack(Form::Rootfs, args.next().and_then(|user| user.into_string().ok())),
-        Some(job::UNPACK_AS_DISK) => unpack(Form::Disk, args.next().and_then(|user| user.into_string().ok())),
+        Some(job::UNPACK) => unpack(Form::Rootfs, args.next(), kernels),
+        Some(job::UNPACK_AS_DISK) => unpack(Form::Disk, args.next(), kernels),
         Some(job::DELETE) => delete(args),
         Some(job::RUN) => run(args),
         Some(job::BECOME) => become_program(args),
@@ -44,7 +45,8 @@ pub fn worker_entry(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn unpack(form: Form, user: Option<String>) -> Result<ExitCode, String> {
+fn unpack(form: Form, user: Option<OsString>, kernels: KernelUnpacker) -> Result<ExitCode, String> {
+    let user = user.and_then(|user| user.into_string().ok());
     die_with_parent(Signal::KILL)?;
     // Shared with the process that started us: the directory counts as abandoned once both are gone.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -58,7 +60,7 @@ fn unpack(form: Form, user: Option<String>) -> Result<ExitCode, String> {
             let _ = tell(&Event::Read(std::mem::take(&mut unreported)));
         }
     };
-    let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, seen);
+    let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, kernels, seen);
     tell(&done.map_or_else(Event::Refused, |unpacked| Event::Unpacked(Box::new(unpacked)))).map_err(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,11 +9,12 @@ use libtest_mimic::Trial;
 use posada_box_catalog::{BoxError, BoxRef, Cancel, Form, Quiet, Refusal, Which};
 use posada_provider_api::{DiskFormat, Fault as _, Layer, Seeding};
 
-use crate::support::{World, entries, mode, new_box, run, trial, write};
+use crate::support::{PACKED, World, entries, mode, new_box, run, trial, write};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("a_disk_is_stored_with_what_it_boots", stored),
+        trial("a_packed_kernel_is_kept_unpacked", unpacked),
         trial("compressed_and_packed_disks_are_the_same_disks", packed),
         trial("vagrants_boxes_for_libvirt_are_taken", vagrant),
         trial("one_name_stands_for_a_tree_and_a_disk", both),
@@ -25,10 +26,14 @@ const CMDLINE: &str = "root=/dev/vda ro console=ttyS0";
 
 /// A file system that is a whole disk, with a kernel that GRUB would boot; `more` goes in beside it.
 fn disk(world: &World, name: &str, more: &[(&str, &str)]) -> PathBuf {
-    let (tree, image) = (world.rootfs(&format!("{name}.tree"), name), world.path(name));
     let mut kernel = vec![0x90; 200_000];
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
-    write(&tree.join("boot/vmlinuz-6.1"), &kernel);
+    disk_with(world, name, &kernel, more)
+}
+
+fn disk_with(world: &World, name: &str, kernel: &[u8], more: &[(&str, &str)]) -> PathBuf {
+    let (tree, image) = (world.rootfs(&format!("{name}.tree"), name), world.path(name));
+    write(&tree.join("boot/vmlinuz-6.1"), kernel);
     write(&tree.join("boot/initrd.img-6.1"), vec![7; 1000]);
     let entry =
         "menuentry a { linux /boot/vmlinuz-6.1 root=/dev/vda ro console=ttyS0; initrd /boot/initrd.img-6.1 }";
@@ -77,6 +82,19 @@ fn stored() {
     let raw = world.store.list().unwrap().into_iter().find(|stored| stored.version.as_str() == "1").unwrap();
     let stat = fs::metadata(raw.disk().unwrap().path).unwrap();
     assert!(stat.blocks() * 512 < stat.len(), "holes stay holes");
+    world.assert_clean();
+}
+
+fn unpacked() {
+    let world = World::new();
+    let mut kernel = vec![0x90; 200_000];
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel.extend(PACKED);
+    let image = disk_with(&world, "a.img", &kernel, &[]);
+    let stored = world.add(&image, "team/vm", "1").unwrap();
+    let kept = stored.boot().unwrap().kernel;
+    assert!(fs::read(&kept).unwrap() == [b"unpacked", &kernel[..]].concat());
+    assert_eq!(mode(&kept), 0o444);
     world.assert_clean();
 }
 

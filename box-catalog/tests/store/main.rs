@@ -17,7 +17,9 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     match args.first().and_then(|word| word.to_str()) {
-        Some(posada_box_catalog::WORKER) => return posada_box_catalog::worker_entry(&args[1..]),
+        Some(posada_box_catalog::WORKER) => {
+            return posada_box_catalog::worker_entry(&args[1..], support::unpacked);
+        }
         Some("__userns") => return posada_userns::entry(&args[1..]),
         Some(support::CHILD) => return support::child(&args[1..]),
         Some(support::REMOVE) => return support::remove(&args[1..]),

@@ -30,6 +30,14 @@ pub struct World {
     pub store: Store,
 }
 
+/// Stands for the monitor's unpacker of kernels: those that carry a mark are packed.
+pub fn unpacked(kernel: &[u8]) -> Option<Vec<u8>> {
+    kernel.ends_with(PACKED).then(|| [b"unpacked", kernel].concat())
+}
+
+/// The mark.
+pub const PACKED: &[u8] = b"packed";
+
 pub fn exe() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }

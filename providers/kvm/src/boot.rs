@@ -1,13 +1,19 @@
 //! What is booted: at first what the box's boot loader would start, later what the machine's own would, as a kernel
 //! that was installed inside of it is to run after the next reboot.
 
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use posada_disk::{Backing, Image};
 use posada_provider_api::{BootSource, ProviderError};
+use sha2::{Digest as _, Sha256};
 
 use crate::bottom::Bottom;
 use crate::failure;
+use crate::kernel::unpack_kernel;
 use crate::top::{Top, write_whole};
 
 /// What the machine boots now, and a warning where that is not what its own disk asks for.
@@ -40,11 +46,78 @@ pub(crate) fn source(top: &Top, bottom: &Bottom<'_>) -> Result<(BootSource, Opti
 fn own(top: &Top) -> Result<Option<BootSource>, ProviderError> {
     let image = Image::open(&top.disk(), Backing::Followed).map_err(failure::disk)?;
     let Some(files) = posada_disk::inspect(&image).map_err(failure::disk)?.boot else { return Ok(None) };
-    let directory = top.boot();
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-    let (kernel, initrd) = (directory.join("kernel"), directory.join("initrd"));
-    made.and_then(|()| write_whole(&kernel, &files.kernel))
-        .and_then(|()| files.initrd.as_ref().map_or(Ok(()), |bytes| write_whole(&initrd, bytes)))
+    let (kernel, initrd) = keep(&top.boot(), &files.kernel, files.initrd.as_deref(), unpack_kernel)
         .map_err(|error| failure::io("keep the machine's kernel", &error))?;
-    Ok(Some(BootSource { kernel, initrd: files.initrd.is_some().then_some(initrd), cmdline: files.cmdline }))
+    Ok(Some(BootSource { kernel, initrd, cmdline: files.cmdline }))
+}
+
+/// What a kernel's file is called up to the SHA-256 of what it was on the disk.
+const KERNEL: &str = "kernel-";
+
+/// Lays a kernel, as `unpack` makes it, and an initial RAM file system into `directory`, unless they are there from an
+/// earlier boot.
+fn keep(
+    directory: &Path,
+    kernel: &[u8],
+    initrd: Option<&[u8]>,
+    unpack: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+) -> io::Result<(PathBuf, Option<PathBuf>)> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // The name alone says whether it is still the disk's, so that no crash leaves the two in disagreement.
+    let digest: String = Sha256::digest(kernel).iter().map(|byte| format!("{byte:02x}")).collect();
+    let kept = directory.join(format!("{KERNEL}{digest}"));
+    if !kept.exists() {
+        write_whole(&kept, unpack(kernel).as_deref().unwrap_or(kernel))?;
+    }
+    remove_others(directory, &kept)?;
+    let Some(bytes) = initrd else { return Ok((kept, None)) };
+    let initrd = directory.join("initrd");
+    if !fs_err::read(&initrd).is_ok_and(|there| there == bytes) {
+        write_whole(&initrd, bytes)?;
+    }
+    Ok((kept, Some(initrd)))
+}
+
+/// Removes the kernels of earlier boots.
+fn remove_others(directory: &Path, kept: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default();
+        if path != kept && name.as_bytes().starts_with(KERNEL.as_bytes()) {
+            fs_err::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_unpacked_once_for_as_long_as_it_is_the_disks() {
+        let temp = tempfile::tempdir().unwrap();
+        let directory = temp.path().join("boot");
+        let unpack = |file: &[u8]| Some([b"unpacked ", file].concat());
+        let (first, initrd) = keep(&directory, b"one", Some(b"files"), unpack).unwrap();
+        let initrd = initrd.unwrap();
+        assert_eq!(fs_err::read(&first).unwrap(), b"unpacked one");
+        assert_eq!(fs_err::read(&initrd).unwrap(), b"files");
+        let inodes = || [&first, &initrd].map(|path| fs_err::metadata(path).unwrap().ino());
+
+        let before = inodes();
+        let again = keep(&directory, b"one", Some(b"files"), |_| panic!("unpacked again")).unwrap();
+        assert_eq!((again, inodes()), ((first.clone(), Some(initrd.clone())), before));
+
+        let (second, _) = keep(&directory, b"two", Some(b"other files"), unpack).unwrap();
+        assert_eq!(fs_err::read(&second).unwrap(), b"unpacked two");
+        assert_eq!(fs_err::read(&initrd).unwrap(), b"other files");
+        assert!(!first.exists(), "the kernel of an earlier boot");
+
+        // Back again, and one that is not packed.
+        let (back, none) = keep(&directory, b"one", None, |_| None).unwrap();
+        assert_eq!((fs_err::read(back).unwrap().as_slice(), none), (&b"one"[..], None));
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   provider ── asks ──► supervise ── assemble ──► posada_vmm (the monitor, in the supervisor's own process)
 //!                            │            ├─ bottom, top   the box's disk, and what is the machine's own
-//!                            │            ├─ boot, cmdline what is booted
+//!                            │            ├─ boot, kernel, cmdline   what is booted
 //!                            │            ├─ folders, changes   synced folders, and what the host changes in them
 //!                            │            └─ seed          what the machine is told at its boots
 //!                            └── guest    stop, suspend, dial
@@ -29,6 +29,7 @@ mod folders;
 mod guest;
 #[cfg(target_arch = "x86_64")]
 mod jail;
+mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
@@ -44,4 +45,5 @@ pub mod supervise;
 mod top;
 
 pub use facts::{Device, Facts};
+pub use kernel::unpack_kernel;
 pub use provider::KvmProvider;

@@ -3,7 +3,7 @@
 //! ```text
 //! disk.qcow2   what differs from the box's disk; the machine writes here
 //! seed.img     what cloud-init is told; the machine reads it (mode 0600, as a private key is in it)
-//! boot/        kernel and initial RAM file system that were taken out of the machine's disk for its last boot
+//! boot/        kernel (unpacked) and initial RAM file system that were taken out of the machine's disk for its last boot
 //! booted       there since its first boot began: from then on its disk may hold another kernel than the box's
 //! ```
 //! Files appear whole. Nothing of a virtual machine is anywhere else.

@@ -1,6 +1,7 @@
 """Results of one part, a JSON object a line on standard output, for report.py."""
 
 import json
+import os
 
 
 def put(part, **values):
@@ -8,7 +9,8 @@ def put(part, **values):
 
 
 def turn(names, number):
-    """The names, each round beginning with another, so that a busy spell meets them all."""
-    names = list(names)
-    number %= len(names)
+    """The names, each round beginning with another, so that a busy spell meets them all; of them those in ONLY, if any."""
+    only = [name for name in os.environ.get("ONLY", "").split(";") if name]
+    names = [name for name in names if not only or name in only]
+    number %= max(len(names), 1)
     return names[number:] + names[:number]

@@ -79,7 +79,7 @@ def main():
         if part == "idle":
             lines += idle(records)
         elif part in ("start", "ssh"):
-            lines += times(records, titles[part])
+            lines += times(records, titles[part] + (f", kernel {kind}" if kind else ""))
         else:
             note = f", {kind}: KiB/s (1M) and operations a second (4K)" if part == "disk" else ""
             lines += rates(records, titles[part] + note)

@@ -1,6 +1,8 @@
 """From exec of the monitor to the first line of the guest's init; how often the guest was left for that.
 
-    start.py ROUNDS KERNEL INITRD
+    start.py ROUNDS VMLINUZ VMLINUX INITRD
+
+VMLINUZ is the kernel as packaged, VMLINUX the same unpacked, as Posada's store keeps it.
 """
 
 import pathlib
@@ -10,6 +12,7 @@ import record
 from monitors import MONITORS, Running, Spec
 
 COUNTERS = ("exits", "io_exits", "mmio_exits", "pf_taken")
+PACKED, UNPACKED = "bzImage", "unpacked"
 CMDLINE = "console=ttyS0 quiet panic=-1"
 
 
@@ -20,13 +23,14 @@ def counters():
 
 
 def main():
-    rounds, kernel, initrd = int(sys.argv[1]), *sys.argv[2:4]
+    rounds, vmlinuz, vmlinux, initrd = int(sys.argv[1]), *sys.argv[2:5]
     for number in range(rounds):
-        for name in record.turn(MONITORS, number):
-            spec = Spec(kernel=kernel, initrd=initrd, cmdline=CMDLINE)
-            with Running(MONITORS[name](spec)) as running:
-                seconds = running.until("POSADA-INIT")
-                record.put("start", monitor=name, seconds=seconds, counters=counters())
+        for kind, kernel in ((PACKED, vmlinuz), (UNPACKED, vmlinux)):
+            for name in record.turn(MONITORS, number):
+                spec = Spec(kernel=kernel, initrd=initrd, cmdline=CMDLINE)
+                with Running(MONITORS[name](spec)) as running:
+                    seconds = running.until("POSADA-INIT")
+                    record.put("start", kind=kind, monitor=name, seconds=seconds, counters=counters())
 
 
 main()
