@@ -7,8 +7,6 @@ mod ssh_config;
 mod starter;
 
 pub use renderer::TemplateError;
-pub use seed::{
-    Addressing, Changes, Nic, Seed, SeedFolder, SeedInput, Setting, Settings, render_seed, settings,
-};
+pub use seed::{Addressing, Changes, Nic, Seed, SeedFolder, SeedInput, Settings, render_seed, settings};
 pub use ssh_config::{SshHost, render_ssh_config};
 pub use starter::{Shape, StarterInput, render_starter};

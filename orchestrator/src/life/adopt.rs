@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use posada_provider_api::{Fault as _, GuestAccess, MachineSpec, Observer, ProviderError, Seeding};
+use posada_provider_api::{GuestAccess, MachineSpec, Observer, Seeding};
 use posada_provisioners::{
     AdoptError, INSECURE_KEY, INSECURE_USER, Login, Ssh, TransportError, adopt, apply,
 };
@@ -107,22 +107,17 @@ impl Orchestrator {
     /// Makes the machine's settings. One that fails is told and is no reason not to use the machine.
     async fn tell_settings(&self, entry: &Entry, spec: &MachineSpec, mut ssh: Ssh) -> Result<(), Error> {
         let name = &entry.record.name;
-        let (settings, warnings) = posada_kvm::seed::settings(spec).map_err(|error| {
-            Error::provider(name)(ProviderError::Host {
-                what: error.to_string(),
-                remedy: error.hint().unwrap_or_default(),
-            })
-        })?;
-        for warning in warnings {
+        let told = self.provider(entry).settings(spec).map_err(Error::provider(name))?;
+        for warning in told.warnings {
             self.warn(name, warning);
         }
-        let commands: Vec<_> = settings.iter().map(|setting| setting.command.clone()).collect();
+        let commands: Vec<_> = told.settings.iter().map(|setting| setting.command.clone()).collect();
         let refused = match blocking(move || Ok(apply(&mut ssh, &commands))).await? {
             Err(error) if error.is_interrupted() => return Err(self.interrupted(entry).await),
             done => done.map_err(OnMachine::new(name)).map_err(Error::Settings)?,
         };
         for one in refused {
-            let what = settings.get(one.index).map_or("a setting", |setting| setting.what.as_str());
+            let what = told.settings.get(one.index).map_or("a setting", |setting| setting.what.as_str());
             self.warn(name, format!("{what} could not be set in the machine: {}", one.said));
         }
         Ok(())

@@ -22,4 +22,4 @@ pub use provider::{
     Availability, Console, Features, MachineState, Provider, ProviderError, ProviderKind, SnapshotOp,
     SshEndpoint, StopRequest, Stopped,
 };
-pub use spec::{BootSource, DiskFormat, GuestAccess, Layer, MachineSpec, Seeding};
+pub use spec::{BootSource, DiskFormat, GuestAccess, Layer, MachineSpec, Seeding, Setting, Settings};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Fault, FaultKind, ForwardedPort, MachineDir, MachineSpec, Observer};
+use crate::{Fault, FaultKind, ForwardedPort, MachineDir, MachineSpec, Observer, Settings};
 
 /// The backends there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -226,6 +226,14 @@ pub trait Provider: Send + Sync {
 
     /// Whether it can be used here, and if not, why and what to do.
     async fn availability(&self) -> Availability;
+
+    /// What a machine of this description has to be told over SSH at each start, once it has its keys.
+    ///
+    /// # Errors
+    /// [`ProviderError::Host`] where it asks for something that cannot be told.
+    fn settings(&self, _spec: &MachineSpec) -> Result<Settings, ProviderError> {
+        Ok(Settings::default())
+    }
 
     /// Makes the machine's writable layer. Legal on a machine that was created before: it is then completed.
     ///

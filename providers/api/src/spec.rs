@@ -136,6 +136,24 @@ pub enum Seeding {
     None,
 }
 
+/// A command that root of a machine runs over SSH at each start, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What it sets, as the subject of a sentence: ``the host name``.
+    pub what: String,
+    /// An argument vector: a fixed script and its arguments. Done twice, it changes nothing.
+    pub command: Vec<String>,
+}
+
+/// What a machine is told over SSH at each start, in order, as nothing in it takes it up by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The settings.
+    pub settings: Vec<Setting>,
+    /// What could not be told as asked, a sentence each.
+    pub warnings: Vec<String>,
+}
+
 /// Who may log in over SSH, and the machine's own key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestAccess {

@@ -82,7 +82,7 @@ pub(crate) fn assemble(
             serial: "seed".to_owned(),
         });
     }
-    let (serial, console) = cable::bytes().map_err(internal("make a serial cable"))?;
+    let (serial, console) = cable::bytes().map_err(refused("make a serial cable"))?;
     let (nics, nat, private) = network(dir, spec)?;
     let (ports, folders) = shared(spec, folders)?;
     let config = VmConfig {
@@ -126,7 +126,7 @@ fn network(dir: &MachineDir, spec: &MachineSpec) -> Result<(Vec<Nic>, Nat, Vec<P
         return Err(ProviderError::Unsupported { provider: ProviderKind::Kvm, what });
     }
     let plug = |index: u8, mtu| {
-        let (theirs, ours) = cable::frames().map_err(internal("make a network cable"))?;
+        let (theirs, ours) = cable::frames().map_err(refused("make a network cable"))?;
         Ok::<_, ProviderError>((
             Nic { mac: spec.id.mac(index), mtu, backend: NicBackend::Frames(theirs) },
             ours,
@@ -134,12 +134,12 @@ fn network(dir: &MachineDir, spec: &MachineSpec) -> Result<(Vec<Nic>, Nat, Vec<P
     };
     let (nic, cable) = plug(0, management::MTU)?;
     let config = NatConfig::new(nic.mac, spec.hostname.clone(), RESOLV_CONF);
-    let nat = Nat::start(cable, config).map_err(internal("start the user-mode NAT"))?;
+    let nat = Nat::start(cable, config).map_err(refused("start the user-mode NAT"))?;
     let (mut nics, mut private) = (vec![nic], Vec::new());
     for (index, network) in (1..=u8::MAX).zip(spec.private_networks()) {
         let (nic, cable) = plug(index, private::MTU)?;
         let meeting = dir.networks().join(&network.name).join("switch");
-        private.push(Private::join(&meeting, &spec.id, cable).map_err(internal("join a private network"))?);
+        private.push(Private::join(&meeting, &spec.id, cable).map_err(refused("join a private network"))?);
         nics.push(nic);
     }
     Ok((nics, nat, private))
@@ -150,11 +150,11 @@ fn shared(spec: &MachineSpec, folders: &Folders) -> Result<(Vec<Port>, Vec<Folde
     if spec.folders.is_empty() {
         return Ok(Default::default());
     }
-    let (theirs, ours) = cable::bytes().map_err(internal("make a cable"))?;
+    let (theirs, ours) = cable::bytes().map_err(refused("make a cable"))?;
     let port = Port { name: changes::PORT.to_owned(), stream: theirs };
     Ok((vec![port], folders.devices(spec, &Teller::new(ours))))
 }
 
-fn internal(doing: &'static str) -> impl FnOnce(io::Error) -> ProviderError {
-    move |error| ProviderError::Internal { what: format!("{doing}: {error}") }
+fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> ProviderError {
+    move |error| failure::io(doing, &error)
 }

@@ -13,6 +13,9 @@ use posada_provider_api::{
 use posada_supervisor::Remote;
 use posada_supervisor::remote::blocking;
 
+#[cfg(target_arch = "x86_64")]
+use posada_provider_api::{Seeding, Settings};
+
 use crate::bottom::Bottom;
 use crate::facts::Facts;
 use crate::supervise;
@@ -42,6 +45,14 @@ impl Provider for KvmProvider {
 
     async fn availability(&self) -> Availability {
         Facts::here().availability()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn settings(&self, spec: &MachineSpec) -> Result<Settings, ProviderError> {
+        match spec.seeding() {
+            Some(Seeding::InsecureKey) => crate::seed::settings(spec).map_err(crate::failure::seed),
+            _ => Ok(Settings::default()),
+        }
     }
 
     async fn create(

@@ -63,7 +63,7 @@ pub fn entry(args: &[OsString]) -> ExitCode {
 /// The machine's life, from its start to its end.
 async fn live(owner: Owner<'_>, folders: &Arc<Folders>) -> Result<(), ProviderError> {
     let machine = &owner.machine;
-    let mut terminate = signal(SignalKind::terminate()).map_err(internal("listen for signals"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused("listen for signals"))?;
     let mut phase = "starting";
     loop {
         machine.phase(phase);
@@ -114,7 +114,7 @@ impl Boot {
         // What has been printed meanwhile waits in the cable.
         let watch = Arc::new(PanicWatch { machine: owner.machine.clone(), handle: handle.clone() });
         let console = ConsoleHub::start(console, &owner.dir.console_log(), watch)
-            .map_err(internal("keep the console"))?;
+            .map_err(refused("keep the console"))?;
         let console = owner.server.lend(console);
         let beside = [
             tokio::spawn(stir(nat.heard(), owner.machine.clone())),
@@ -172,6 +172,6 @@ async fn press_again(handle: Handle, machine: Arc<Machine>) {
     }
 }
 
-fn internal(doing: &'static str) -> impl FnOnce(io::Error) -> ProviderError {
-    move |error| ProviderError::Internal { what: format!("{doing}: {error}") }
+fn refused(doing: &'static str) -> impl FnOnce(io::Error) -> ProviderError {
+    move |error| failure::io(doing, &error)
 }

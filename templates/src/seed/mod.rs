@@ -41,7 +41,7 @@ mod yaml;
 pub use input::{Addressing, Changes, Nic, SeedFolder, SeedInput};
 use posada_provider_api::GuestAccess;
 use serde::Serialize;
-pub use settings::{Setting, Settings, settings};
+pub use settings::{Settings, settings};
 use sha2::{Digest, Sha256};
 pub(crate) use yaml::yaml_filter;
 

@@ -1,15 +1,8 @@
 //! What a machine without cloud-init is told over SSH at each start: the same as a seed says, by the same scripts.
 
-use super::{Addressing, SeedInput, commands, environment};
+use posada_provider_api::Setting;
 
-/// A command that root of the machine runs, and what it is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// What it sets, as the subject of a sentence: ``the host name``.
-    pub what: String,
-    /// An argument vector: a fixed script and its arguments. Done twice, it changes nothing.
-    pub command: Vec<String>,
-}
+use super::{Addressing, SeedInput, commands, environment};
 
 /// What a machine is to be told at each start, in order. Its users and keys, and the interface to the NAT, are the
 /// box's own concern.

@@ -9,6 +9,7 @@ use posada_vmm::hypervisor::HypervisorError;
 use posada_vmm::machine::VmError;
 use posada_vmm::virtio::blk::BlkError;
 
+use super::is_out_of_files;
 use crate::facts::Facts;
 use crate::seed::SeedError;
 
@@ -63,11 +64,6 @@ pub(crate) fn vm(error: VmError) -> ProviderError {
         }
         _ => ProviderError::Internal { what },
     }
-}
-
-fn is_out_of_files(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// An error with what caused it, each told once.

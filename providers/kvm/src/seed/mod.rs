@@ -7,8 +7,8 @@ mod describe;
 mod volume;
 
 pub use describe::folder_tag;
-use posada_provider_api::{Fault, FaultKind, MachineSpec};
-use posada_templates::{Setting, TemplateError, render_seed};
+use posada_provider_api::{Fault, FaultKind, MachineSpec, Settings};
+use posada_templates::{TemplateError, render_seed};
 
 /// A seed that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +69,14 @@ pub fn volume(spec: &MachineSpec) -> Result<SeedVolume, SeedError> {
     Ok(SeedVolume { image, warnings })
 }
 
-/// What a machine whose box has no cloud-init is told over SSH at each start, and what could not be told as asked, a
-/// sentence each.
+/// What a machine whose box has no cloud-init is told over SSH at each start.
 ///
 /// # Errors
 /// [`SeedError::Target`].
-pub fn settings(spec: &MachineSpec) -> Result<(Vec<Setting>, Vec<String>), SeedError> {
+pub fn settings(spec: &MachineSpec) -> Result<Settings, SeedError> {
     let told = posada_templates::settings(&describe::describe(spec)?);
-    Ok((told.settings, told.left_out.iter().map(|name| left_out(name)).collect()))
+    let warnings = told.left_out.iter().map(|name| left_out(name)).collect();
+    Ok(Settings { settings: told.settings, warnings })
 }
 
 fn left_out(name: &str) -> String {
