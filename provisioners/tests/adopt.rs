@@ -63,7 +63,7 @@ impl Machine {
         write(
             &etc.join("init.d/ssh"),
             &format!(
-                "#!/bin/sh\necho \"$1\" >>{root}/restarts\n[ ! -p {root}/hold ] || echo $PPID >{root}/hold\n",
+                "#!/bin/sh\necho \"$1\" >>{root}/restarts\n[ ! -p {root}/hold ] || {{ echo $PPID >{root}/hold; cat {root}/hold; }}\n",
                 root = root.display()
             ),
             0o755,
@@ -145,10 +145,12 @@ fn what_is_broken_off_in_the_middle_is_completed_the_next_time() {
             let (mut ssh, _) = machine.first_contact().unwrap();
             adopt(&mut ssh, &machine.access)
         });
-        // The host key is in place, the login key is not: the script waits for this end to be opened.
+        // The host key is in place, the login key is not: what restarts sshd waits for this end to be opened, and then
+        // for its other one.
         let mut script = String::new();
         fs::File::open(&hold).unwrap().read_to_string(&mut script).unwrap();
         assert!(Command::new("kill").args(["-9", script.trim()]).status().unwrap().success());
+        drop(fs::File::options().write(true).open(&hold).unwrap());
         adopting.join().unwrap().unwrap_err();
     });
     fs::remove_file(&hold).unwrap();
