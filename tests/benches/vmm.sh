@@ -5,6 +5,8 @@
 #   POSADA_BOOT   the monitor: providers/vmm/examples/boot.rs, built (default target/release/examples/boot)
 #   ROUNDS        rounds of each part (default: the part's own)
 #   ONLY          of the monitors these, separated by semicolons (default: all)
+#   CLOCK         `counted` (default): the rig's clock counts instructions; `wall`: it is the host's, noisier and sooner done
+#   LIMIT         seconds that each part may take (default 290)
 #   RESULTS       a folder that results are kept in, so that short runs add up to one report (default: none)
 # Nothing here is a test: no figure fails anything.
 set -euo pipefail
@@ -40,9 +42,11 @@ need_image() {
     done
 }
 
+clock=(-i)
+[ "${CLOCK:-counted}" = counted ] || clock=()
 inside() { # PART SCRIPT ARGUMENT...
     echo "vmm.sh: $1" >&2
-    "$rig/run-in-kvm.sh" -d "$work" -s "$work/scratch" -t "${LIMIT:-290}" -i -e "POSADA_BOOT=$boot" -e "ONLY=${ONLY:-}" -- bash -c '
+    "$rig/run-in-kvm.sh" -d "$work" -s "$work/scratch" -t "${LIMIT:-290}" "${clock[@]}" -e "POSADA_BOOT=$boot" -e "ONLY=${ONLY:-}" -- bash -c '
         mount -t debugfs debugfs /sys/kernel/debug
         exec nice -n -5 python3 -B "$@"' inside "$here/vmm/$2" "${@:3}" | tee -a "$results/$1"
 }
