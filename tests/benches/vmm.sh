@@ -34,7 +34,8 @@ mkdir -p "$work/scratch" "$results"
 need_image() {
     [ -z "${image:-}" ] || return 0
     image=$("$rig/image.sh" -p fio -p iperf3 bookworm)
-    root=PARTUUID=$(sfdisk --part-uuid "$image/disk.raw" 1)
+    root=$(sfdisk --part-uuid "$image/disk.raw" 1)
+    root=PARTUUID=${root,,} # as udev names it
     local disk="$image/disk.raw?offset=$((262144 * 512))" version name
     version=$(debugfs -R 'ls -p /boot' "$disk" 2>/dev/null | sed -n 's,.*/vmlinuz-\([^/]*\)/.*,\1,p' | sort -V | tail -n 1)
     for name in vmlinuz initrd.img; do
