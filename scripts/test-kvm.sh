@@ -12,7 +12,7 @@ cd "$(dirname -- "${BASH_SOURCE[0]}")/.."
 # The test programs, by the names that Cargo knows them by.
 programs=(machine kvm_day conformance_kvm)
 # Far above what any of them takes in the rig on two busy cores, in seconds.
-limit=1800
+limit=2400
 
 has_kvm=
 # A CPU with neither extension runs a guest's instructions in software, and not all of those of a stock kernel.
