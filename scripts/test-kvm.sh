@@ -72,7 +72,7 @@ else
     where="in the rig"
     # A machine inside of an emulated one may take far longer than any other. On /scratch O_DIRECT works.
     settings+=(POSADA_TEST_IMAGE=/scratch POSADA_TEST_SCRATCH=/scratch)
-    settings+=(POSADA_TEST_BOOT_SECONDS=600 POSADA_TEST_HALT_SECONDS=200)
+    settings+=(POSADA_TEST_BOOT_SECONDS=1200 POSADA_TEST_HALT_SECONDS=200)
     rig() { tests/rig/run-in-kvm.sh -s "$work/scratch" -t "$limit" "${settings[@]/#/-e}" -- "$@"; }
     # 125 is the emulated machine's own end, kernel and all, which no program in it can bring about: seen to stand still
     # once in some ten hours, with a CPU that waits for an interrupt; why is not known. What is tested has said nothing
