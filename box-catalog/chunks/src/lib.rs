@@ -1,0 +1,1 @@
+//! Content-addressed chunks: large files cut by their content, each piece kept once.

@@ -1,0 +1,1 @@
+//! Downloads: several ranges at once, resumed, verified while they stream.

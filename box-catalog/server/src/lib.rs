@@ -1,0 +1,1 @@
+//! The repository server: boxes over HTTP.
