@@ -50,6 +50,9 @@ pub enum StepFailure {
     /// The machine could not take the script; what it says.
     #[error("cannot be put into the machine: {0}")]
     Stage(String),
+    /// What it did is not safely on the machine's disk; what the machine says.
+    #[error("was done and is not on the machine's disk: {0}")]
+    Unsynced(String),
     /// The machine could not be worked with.
     #[error("did not finish")]
     Transport(#[source] TransportError),
@@ -101,9 +104,10 @@ impl std::error::Error for StepError {
 impl Fault for StepError {
     fn kind(&self) -> FaultKind {
         match &*self.cause {
-            StepFailure::Failed { .. } | StepFailure::Stage(_) | StepFailure::Privilege(_) => {
-                FaultKind::Provision
-            }
+            StepFailure::Failed { .. }
+            | StepFailure::Stage(_)
+            | StepFailure::Unsynced(_)
+            | StepFailure::Privilege(_) => FaultKind::Provision,
             StepFailure::Source { .. } | StepFailure::Invalid(_) => FaultKind::Config,
             StepFailure::Transport(source) => source.kind(),
         }
@@ -127,6 +131,7 @@ impl Fault for StepError {
                     .to_owned()
             }
             StepFailure::Stage(_) => format!("the machine's /tmp must be writable and have room; {again}"),
+            StepFailure::Unsynced(_) => format!("look at the machine's disk and its kernel's log; {again}"),
             StepFailure::Transport(source) => return source.hint().or_else(|| Some(again.to_owned())),
         };
         Some(text)

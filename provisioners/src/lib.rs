@@ -31,7 +31,7 @@ pub use keys::{KeyError, KeyPair, MachineKeys};
 pub use ledger::{Ledger, LedgerError, Record};
 pub use output::{OutputSink, OutputStream};
 pub use plan::{Decision, PlanError, Planned, RunReason, Selection, SkipReason, plan};
-pub use run::{StepDone, run_step};
+pub use run::{StepDone, run_step, sync};
 pub use settings::{Refused, SettingsError, apply};
 pub use step::{Action, FileCopy, Place, RunWhen, Script, Shell, Step};
 pub use transport::{ExitStatus, Login, Ssh, Stdin, Transport, TransportError};

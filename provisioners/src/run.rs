@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
+use crate::transport::{Stdin, capture};
 use crate::{Action, OutputSink, Step, StepError, StepFailure, Transport, TransportError, copy, shell};
 
 /// A step that has succeeded.
@@ -33,6 +34,18 @@ pub fn run_step(
         Action::File(copy) => copy::run(step, copy, transport)?,
     };
     Ok(StepDone { digest, took: began.elapsed() })
+}
+
+/// Has the machine write to its disk what `step` left in its memory, as a step that a power cut undoes was not done.
+///
+/// # Errors
+/// [`StepFailure::Unsynced`] where the machine cannot, [`StepFailure::Transport`] where it could not be asked.
+pub fn sync(step: &Step, transport: &mut dyn Transport) -> Result<(), StepError> {
+    let asked = capture(transport, "sync", Stdin::Empty).map_err(|error| step.transport_error(error))?;
+    if asked.status.success() {
+        return Ok(());
+    }
+    Err(StepError::new(step, StepFailure::Unsynced(asked.err.trim().to_owned())))
 }
 
 impl Step {

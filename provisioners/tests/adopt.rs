@@ -69,9 +69,16 @@ impl Machine {
             0o755,
         );
         fs::write(root.join("config"), "Include /etc/ssh/sshd_config\n").unwrap();
-        let bind = |name: &str| format!("mount --bind {0}/{name} /etc/{name}\n", etc.display());
-        server.before = ["passwd", "group", "shadow", "sudoers", "ssh", "init.d"].map(bind).concat()
-            + "[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd";
+        for name in ["alternatives", "ld.so.cache", "login.defs", "nsswitch.conf", "pam.d", "security"] {
+            let copied = Command::new("cp").arg("-a").arg(Path::new("/etc").join(name)).arg(&etc).status();
+            assert!(copied.unwrap().success(), "{name}");
+        }
+        // All of /etc, by its directory: a mount on a file goes away when the host puts another in its place, as
+        // useradd does with passwd.
+        server.before = format!(
+            "mount --bind {} /etc\n[ ! -d /run/systemd ] || mount -t tmpfs tmpfs /run/systemd",
+            etc.display()
+        );
         let (login, host) = (KeyPair::generate("own").unwrap(), KeyPair::generate("pinned").unwrap());
         let access = GuestAccess {
             user: INSECURE_USER.to_owned(),

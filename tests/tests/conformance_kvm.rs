@@ -25,10 +25,6 @@ use tempfile::TempDir;
 /// Set where a KVM is known to be there: tests that find none then fail.
 const DEMANDED: &str = "POSADA_TEST_NEEDS_KVM";
 
-/// Open: seen to pass, and seen to stand still, where the first boot of a stock image is cut off at sshd's first word.
-/// Listed as ignored, and told, until it is known why.
-const OPEN: &str = "a_killed_supervisor_takes_the_machine_along";
-
 /// The login user of Debian's cloud images.
 const USER: &str = "debian";
 
@@ -151,7 +147,6 @@ fn main() -> ExitCode {
     if let (Some(reason), false) = (&unusable, arguments.list) {
         say(&format!("**** NOT RUN, `make test-kvm` does: {reason} ****"));
     }
-    say(&format!("**** NOT RUN: {OPEN}, an open fault ****"));
     let bed = Bed::default();
     let trials = ALL.iter().map(|&(name, check)| {
         let bed = bed.clone();
@@ -159,7 +154,7 @@ fn main() -> ExitCode {
             run(check, bed.get_or_init(VirtualMachines::new));
             Ok(())
         };
-        Trial::test(name, run).with_ignored_flag(unusable.is_some() || name == OPEN)
+        Trial::test(name, run).with_ignored_flag(unusable.is_some())
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     // A panic was told by its hook.

@@ -89,6 +89,7 @@ fn day() {
     sandbox.ok(&["up"]);
     assert_eq!(sandbox.inside("sudo cat /root/steps"), "first\nsecond\nsecond");
     sandbox.inside("sudo sh -c 'echo kept >/root/kept && sync'");
+    reboot(&sandbox);
 
     sandbox.ok(&["reload"]);
     assert_eq!(sandbox.inside("sudo cat /root/kept"), "kept");
@@ -104,6 +105,19 @@ fn day() {
 
     sandbox.ok(&["destroy", "--force"]);
     assert!(sandbox.machine_folders().is_empty());
+}
+
+/// A guest that reboots is the same machine with the same supervisor, another time round. By force, as sshd is there up
+/// to the end then: the session ends with the boot, and what comes after it meets the next one.
+fn reboot(sandbox: &Sandbox) {
+    let boot = || sandbox.inside("cat /proc/sys/kernel/random/boot_id");
+    let before = (boot(), supervisors());
+    sandbox.run(&["ssh", "-c", "sudo reboot --force; exec sleep infinity"]).ended_with(255);
+    sandbox.ok(&["up"]);
+    let after = (boot(), supervisors());
+    assert_ne!(before.0, after.0);
+    assert_eq!(before.1, after.1);
+    assert_eq!(sandbox.inside("sudo cat /root/steps"), "first\nsecond\nsecond");
 }
 
 fn supervisors() -> Vec<i32> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use posada_provider_api::{MachineName, MachineSpec, MachineState};
 use posada_provisioners::{
-    Decision, Ledger, OutputSink, OutputStream, RunReason, Selection, SkipReason, Ssh, plan, run_step,
+    Decision, Ledger, OutputSink, OutputStream, RunReason, Selection, SkipReason, Ssh, plan, run_step, sync,
 };
 
 use super::schedule::{self, Node};
@@ -116,10 +116,11 @@ impl Orchestrator {
         }
         let (sink, config, what) = (self.sink.clone(), config.clone(), what.clone());
         let path = entry.dir.provision();
+        let sync = self.provider(entry).features().own_cache;
         let (name, cancel) = (config.name.clone(), self.cancel.clone());
         let ran = blocking(move || {
             let mut ssh = ssh;
-            let steps = Steps { sink, config: &config };
+            let steps = Steps { sink, config: &config, sync };
             steps.run(&mut ssh, path, &what).map(|()| ssh)
         })
         .await;
@@ -137,6 +138,8 @@ impl Orchestrator {
 struct Steps<'a> {
     sink: Arc<dyn EventSink>,
     config: &'a MachineConfig,
+    /// Whether what a step did is only in the machine's memory at first.
+    sync: bool,
 }
 
 impl Steps<'_> {
@@ -177,7 +180,9 @@ impl Steps<'_> {
                 reason: in_words(reason).to_owned(),
             });
             let output = StepOutput { sink: &*self.sink, machine: name, step: &step };
-            match run_step(each.step, ssh, &self.config.env, &output) {
+            let ran = run_step(each.step, ssh, &self.config.env, &output)
+                .and_then(|done| if self.sync { sync(each.step, ssh).map(|()| done) } else { Ok(done) });
+            match ran {
                 Ok(done) => {
                     ledger.record(each, &done).map_err(OnMachine::new(name)).map_err(Error::Ledger)?;
                     let took_ms = u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX);

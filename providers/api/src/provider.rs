@@ -70,6 +70,8 @@ pub struct Features {
     pub suspend: bool,
     /// `snapshot`.
     pub snapshot: bool,
+    /// Machines have a page cache of their own: what they write is lost with their supervisor until they sync it.
+    pub own_cache: bool,
 }
 
 /// Whether a backend can be used on this host.

@@ -34,7 +34,7 @@ impl Provider for ContainerProvider {
     }
 
     fn features(&self) -> Features {
-        Features { suspend: true, snapshot: false }
+        Features { suspend: true, snapshot: false, own_cache: false }
     }
 
     async fn availability(&self) -> Availability {

@@ -17,7 +17,7 @@ use crate::facts::Facts;
 use crate::folders::Folders;
 use crate::memory::{self, HostMemory};
 use crate::top::Top;
-use crate::{boot, cable, changes, cmdline, failure, seed};
+use crate::{boot, cable, changes, cmdline, failure, instance, seed};
 
 /// Where the host names its name servers (resolv.conf(5)).
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -71,7 +71,9 @@ pub(crate) fn assemble(
         serial: "root".to_owned(),
     }];
     if bottom.seeding == Seeding::CloudInit {
-        let seed = seed::volume(spec).map_err(failure::seed)?;
+        let seed = seed::seed(spec).map_err(failure::seed)?;
+        let attempt = instance::begin(&top.instance(), &seed.instance_id)?;
+        let seed = seed::volume(&seed, attempt).map_err(failure::seed)?;
         top.write_seed(&seed.image)?;
         warnings.extend(seed.warnings);
         disks.push(Disk {

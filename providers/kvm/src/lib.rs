@@ -5,7 +5,7 @@
 //!                            │            ├─ bottom, top   the box's disk, and what is the machine's own
 //!                            │            ├─ boot, kernel, cmdline   what is booted
 //!                            │            ├─ folders, changes   synced folders, and what the host changes in them
-//!                            │            └─ seed          what the machine is told at its boots
+//!                            │            └─ seed, instance   what the machine is told at its boots, and whether it holds
 //!                            └── guest    stop, suspend, dial
 //! ```
 //! The monitor knows x86_64. Elsewhere the backend is there and says that it cannot be used.
@@ -27,6 +27,8 @@ mod failure;
 mod folders;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+#[cfg(target_arch = "x86_64")]
+mod instance;
 #[cfg(target_arch = "x86_64")]
 mod jail;
 mod kernel;

@@ -40,7 +40,7 @@ impl Provider for KvmProvider {
     }
 
     fn features(&self) -> Features {
-        Features { suspend: true, snapshot: false }
+        Features { suspend: true, snapshot: false, own_cache: true }
     }
 
     async fn availability(&self) -> Availability {

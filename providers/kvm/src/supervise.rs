@@ -25,8 +25,9 @@ use crate::assemble::{Assembly, Ends, assemble};
 use crate::failure;
 use crate::folders::Folders;
 use crate::guest::VirtualMachine;
-use crate::jail;
 use crate::panic::PanicWatch;
+use crate::top::Top;
+use crate::{instance, jail};
 
 /// The hidden command that makes a process the supervisor of a virtual machine.
 pub const ENTRY: &str = "__kvm-supervise";
@@ -70,6 +71,9 @@ async fn live(owner: Owner<'_>, folders: &Arc<Folders>) -> Result<(), ProviderEr
         let mut boot = Boot::begin(&owner, folders).await?;
         machine.enter(Stage::Running(boot.guest.clone()));
         let exit = boot.end(&owner, &mut terminate).await?;
+        if matches!(exit, Exit::PoweredOff | Exit::Reset) {
+            instance::settle(&Top::of(owner.dir).instance())?;
+        }
         match exit {
             Exit::Reset if !machine.is_stopping() => {
                 machine.enter(Stage::Starting);

@@ -4,6 +4,7 @@
 //! disk.qcow2   what differs from the box's disk; the machine writes here
 //! seed.img     what cloud-init is told; the machine reads it (mode 0600, as a private key is in it)
 //! boot/        kernel (unpacked) and initial RAM file system that were taken out of the machine's disk for its last boot
+//! instance     how the instance of its last boot fared (instance.rs)
 //! booted       there since its first boot began: from then on its disk may hold another kernel than the box's
 //! ```
 //! Files appear whole. Nothing of a virtual machine is anywhere else.
@@ -42,6 +43,11 @@ impl Top {
     /// Where what was taken out of the disk for a boot is kept.
     pub(crate) fn boot(&self) -> PathBuf {
         self.0.join("boot")
+    }
+
+    /// Where it is written how the machine's instance fared.
+    pub(crate) fn instance(&self) -> PathBuf {
+        self.0.join("instance")
     }
 
     fn booted(&self) -> PathBuf {

@@ -13,9 +13,6 @@ use crate::OutputStream;
 
 /// How long the server may take to start a command.
 const START: Duration = Duration::from_secs(30);
-/// How long after a command's end its output may be silent before a process it left behind is taken to hold
-/// it open.
-const LINGER: Duration = Duration::from_millis(250);
 /// How long a command may take to end after it was asked to, and after it was forced to.
 const TERM_GRACE: Duration = Duration::from_secs(3);
 const KILL_GRACE: Duration = Duration::from_secs(2);
@@ -63,10 +60,17 @@ struct Running<'l, 's> {
     link: &'l Link,
     channel: Channel,
     feed: Feed<'s>,
-    frame: Frame,
+    out: Stream,
+    err: Stream,
     group: Option<i32>,
-    ended: Option<i32>,
     buffer: Vec<u8>,
+}
+
+/// One of a command's output streams.
+struct Stream {
+    frame: Frame,
+    /// The command's status, once all that it wrote has come.
+    ended: Option<i32>,
 }
 
 impl<'l, 's> Running<'l, 's> {
@@ -79,33 +83,31 @@ impl<'l, 's> Running<'l, 's> {
         let frame = Frame::new();
         let channel = start(link, &frame.wrap(command), patience)?;
         let feed = Feed::new(stdin);
-        Ok(Self { link, channel, feed, frame, group: None, ended: None, buffer: vec![0; PIECE] })
+        let [out, err] = [frame.twin(), frame].map(|frame| Stream { frame, ended: None });
+        Ok(Self { link, channel, feed, out, err, group: None, buffer: vec![0; PIECE] })
     }
 
-    /// Moves input and output until the command's output ends, or only a process it left behind holds it.
+    /// Moves input and output until the command's output ends; a process it left behind may hold it open.
     fn pump(&mut self, patience: Patience, output: Output<'_>) -> Result<(), TransportError> {
         let mut readable = false;
-        let mut quiet_since = Instant::now();
         loop {
             if patience.cancellable && self.link.is_cancelled() {
                 return Err(TransportError::Interrupted);
             }
-            let moved = self.feed.pump(&mut self.channel, readable)? | self.read(output)?;
+            let moved = self.feed.pump(&mut self.channel, readable)?
+                | self.read(output)?
+                | self.feed.can_send(&self.channel);
             readable = false;
-            if self.channel.eof() {
+            if self.channel.eof() || (self.out.ended.is_some() && self.err.ended.is_some()) {
                 break;
             }
             if moved {
-                quiet_since = Instant::now();
                 continue;
             }
-            let linger = self.ended.map(|_| quiet_since + LINGER);
-            let until = [patience.until, linger].into_iter().flatten().min();
-            match self.link.wait(Patience { until, ..patience }, self.feed.wants())? {
+            match self.link.wait(patience, self.feed.wants())? {
                 Event::Socket => {}
                 Event::Other => readable = true,
                 Event::Cancelled => return Err(TransportError::Interrupted),
-                Event::TimedOut if linger.is_some_and(|l| l <= Instant::now()) => break,
                 Event::TimedOut => {
                     return Err(TransportError::TimedOut {
                         during: "running a command",
@@ -114,7 +116,8 @@ impl<'l, 's> Running<'l, 's> {
                 }
             }
         }
-        self.frame.finish(|text| output(OutputStream::Stderr, text));
+        self.out.frame.finish(|text| output(OutputStream::Stdout, text));
+        self.err.frame.finish(|text| output(OutputStream::Stderr, text));
         Ok(())
     }
 
@@ -126,21 +129,29 @@ impl<'l, 's> Running<'l, 's> {
         }
         let lost = |_| TransportError::Lost { during: "running a command" };
         let out = not_now(self.channel.read(&mut self.buffer)).map_err(lost)?.unwrap_or(0);
-        if out > 0 {
-            output(OutputStream::Stdout, &self.buffer[..out]);
-        }
+        let ended = &mut self.out.ended;
+        self.out.frame.push(
+            &self.buffer[..out],
+            |text| output(OutputStream::Stdout, text),
+            |notice| {
+                if let Notice::Ended(status) = notice {
+                    *ended = Some(status);
+                }
+            },
+        );
         let err = not_now(self.channel.stderr().read(&mut self.buffer)).map_err(lost)?.unwrap_or(0);
-        if err > 0 {
-            let (group, ended, feed) = (&mut self.group, &mut self.ended, &mut self.feed);
-            let text = |text: &[u8]| output(OutputStream::Stderr, text);
-            self.frame.push(&self.buffer[..err], text, |notice| match notice {
+        let (group, ended, feed) = (&mut self.group, &mut self.err.ended, &mut self.feed);
+        self.err.frame.push(
+            &self.buffer[..err],
+            |text| output(OutputStream::Stderr, text),
+            |notice| match notice {
                 Notice::Group(id) => *group = Some(id),
                 Notice::Ended(status) => {
                     *ended = Some(status);
                     feed.stop();
                 }
-            });
-        }
+            },
+        );
         Ok(out + err > 0)
     }
 
@@ -152,7 +163,7 @@ impl<'l, 's> Running<'l, 's> {
         let _ = self.link.drive("closing a channel", Patience::closing(KILL_GRACE), |_| self.channel.close());
         let signal = self.channel.exit_signal().ok().and_then(|s| s.exit_signal);
         let code = self.channel.exit_status().unwrap_or(0);
-        match (signal, self.ended, code) {
+        match (signal, self.err.ended, code) {
             (Some(name), ..) => Ok(ExitStatus::Signal(name)),
             (None, Some(code), _) => Ok(ExitStatus::Code(code)),
             (None, None, 0) => Err(TransportError::Lost { during: "running a command" }),

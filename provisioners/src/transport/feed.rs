@@ -32,6 +32,8 @@ enum State {
     Sending,
     /// All is sent but the end.
     Ending,
+    /// The end is half way into the socket.
+    SendingEnd,
     /// Nothing is left to do.
     Done,
 }
@@ -49,7 +51,13 @@ impl<'a> Feed<'a> {
 
     /// Whether the session must not be used for anything else.
     pub(super) fn is_sending(&self) -> bool {
-        self.state == State::Sending
+        matches!(self.state, State::Sending | State::SendingEnd)
+    }
+
+    /// Whether there is something that the machine has room for. Reading a channel opens its window as well, and no
+    /// event on the socket tells of it afterwards.
+    pub(super) fn can_send(&self, channel: &ssh2::Channel) -> bool {
+        self.state == State::Open && self.at < self.buffer.len() && channel.write_window().remaining > 0
     }
 
     /// The descriptor to wait for before the next piece can be had.
@@ -76,23 +84,26 @@ impl<'a> Feed<'a> {
         }
         match self.state {
             State::Done => Ok(false),
-            State::Ending => match channel.send_eof() {
+            State::Ending | State::SendingEnd => match channel.send_eof().map_err(io::Error::from) {
                 Ok(()) => {
                     self.state = State::Done;
                     Ok(true)
                 }
-                Err(e) => self.unsent(e.into()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.state = State::SendingEnd;
+                    Ok(false)
+                }
+                Err(_) => Ok(self.unsent()),
             },
             State::Open | State::Sending => self.send(channel),
         }
     }
 
     fn send(&mut self, channel: &mut ssh2::Channel) -> Result<bool, TransportError> {
-        let piece = &self.buffer[self.at..];
-        if piece.is_empty() || (self.state == State::Open && channel.write_window().remaining == 0) {
+        if self.state == State::Open && !self.can_send(channel) {
             return Ok(false);
         }
-        match not_now(channel.write(piece)) {
+        match not_now(channel.write(&self.buffer[self.at..])) {
             Ok(Some(sent)) => {
                 self.at += sent;
                 self.state = State::Open;
@@ -102,17 +113,15 @@ impl<'a> Feed<'a> {
                 self.state = State::Sending;
                 Ok(false)
             }
-            Err(e) => self.unsent(e),
+            Err(_) => Ok(self.unsent()),
         }
     }
 
     /// A command may end, or close its input, without having read it all: that is its own affair. A broken
     /// connection shows itself in the next read.
-    fn unsent(&mut self, error: io::Error) -> Result<bool, TransportError> {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            self.state = State::Done;
-        }
-        Ok(false)
+    fn unsent(&mut self) -> bool {
+        self.state = State::Done;
+        false
     }
 
     fn refill(&mut self, readable: bool) -> Result<(), TransportError> {

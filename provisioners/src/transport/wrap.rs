@@ -3,7 +3,9 @@
 //! libssh2 can neither send a signal to a command nor tell that an exit status of 0 has come before the output
 //! is closed. So a small shell stands around the command: it says its process id (sshd has made it the leader
 //! of a session, and so of a process group), runs the command, and says its status. Both go to standard error
-//! behind a mark that nothing else can contain, and are taken out of the stream again.
+//! behind a mark that nothing else can contain, and are taken out of the stream again. The status goes to standard output
+//! as well: what the command itself wrote to either has come when it is there, whatever a process that it left behind may
+//! write yet.
 
 use ssh_key::rand_core::{OsRng, RngCore};
 
@@ -18,7 +20,7 @@ pub(super) enum Notice {
     Ended(i32),
 }
 
-/// Takes the notices out of a command's standard error.
+/// Takes the notices out of one of a command's output streams.
 pub(super) struct Frame {
     mark: Vec<u8>,
     held: Vec<u8>,
@@ -33,6 +35,11 @@ impl Frame {
         Self { mark: format!("\u{1e}posada:{:016x}:", OsRng.next_u64()).into_bytes(), held: Vec::new() }
     }
 
+    /// The same for the command's other stream.
+    pub(super) fn twin(&self) -> Self {
+        Self { mark: self.mark.clone(), held: Vec::new() }
+    }
+
     /// The command line that runs `command` inside the frame; any POSIX shell, and fish, understands it.
     pub(super) fn wrap(&self, command: &str) -> String {
         let mark = String::from_utf8_lossy(&self.mark);
@@ -40,7 +47,7 @@ impl Frame {
         // A status over 128 is passed on as the signal it stands for, where it is one.
         let frame = format!(
             "printf '%s\\n' \"{mark}g$$\" >&2; SHLVL=1 \"${{SHELL:-/bin/sh}}\" -c \"$1\"; s=$?; \
-             printf '%s\\n' \"{mark}e$s\" >&2; \
+             printf '%s\\n' \"{mark}e$s\"; printf '%s\\n' \"{mark}e$s\" >&2; \
              if [ $s -gt 128 ]; then kill -$((s-128)) $$ 2>/dev/null; fi; exit $s"
         );
         format!("exec /bin/sh -c {} posada {}", quote::word(&frame), quote::word(command))
@@ -135,6 +142,8 @@ mod tests {
                 .env("SHELL", "/bin/sh")
                 .output()
                 .unwrap();
+            let (text, notices) = run(&mut frame.twin(), &[&out.stdout]);
+            assert!(text.is_empty() && notices == [Notice::Ended(said)], "{notices:?}");
             let (text, notices) = run(&mut frame, &[&out.stderr]);
             assert_eq!(out.status.code(), code);
             assert!(matches!(notices[..], [Notice::Group(_), Notice::Ended(s)] if s == said), "{notices:?}");

@@ -7,7 +7,7 @@
 //! - **The instance id is the machine's id and a digest of the seed.** The same seed is the same instance, and a
 //!   boot with it does nothing twice. A seed that differs in anything (a host name, a network, a key) is another
 //!   instance: network configuration, users, keys and files are done again. What must not change then does not, as
-//!   the host key is in the seed.
+//!   the host key is in the seed. So is each further attempt at an instance that was cut off before it was on the disk.
 //! - **`bootcmd` is done at every boot**, from the seed of that boot, and before sshd answers: the login user, the
 //!   blocks in `/etc/hosts` and `/etc/environment` (the same as in a container), and synced folders. Folders are
 //!   not in fstab(5), where those that are gone from the Vmfile would stay, `nofail` would let sshd answer before
@@ -52,8 +52,9 @@ use crate::renderer::{TemplateError, render};
 pub struct Seed {
     /// `user-data`: cloud-config. It holds the machine's private host key.
     pub user_data: String,
-    /// `meta-data`: instance id and host name.
-    pub meta_data: String,
+    /// The instance id of a first attempt.
+    pub instance_id: String,
+    hostname: String,
     /// `network-config`, version 2.
     pub network_config: String,
     /// Names of variables that `/etc/environment` cannot hold, and that logins therefore lack.
@@ -62,7 +63,7 @@ pub struct Seed {
 
 impl std::fmt::Debug for Seed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seed").field("meta_data", &self.meta_data).finish_non_exhaustive()
+        f.debug_struct("Seed").field("instance_id", &self.instance_id).finish_non_exhaustive()
     }
 }
 
@@ -128,12 +129,23 @@ pub fn render_seed(input: &SeedInput) -> Result<Seed, TemplateError> {
     let network_config =
         render("network-config", include_str!("../../assets/seed/network-config.tera"), &network)?;
     let instance_id = format!("{}-{}", input.machine, revision(&user_data, &network_config));
-    let meta_data = render(
-        "meta-data",
-        include_str!("../../assets/seed/meta-data.tera"),
-        &MetaData { instance_id, hostname },
-    )?;
-    Ok(Seed { user_data, meta_data, network_config, left_out })
+    Ok(Seed { user_data, instance_id, hostname: input.hostname.clone(), network_config, left_out })
+}
+
+impl Seed {
+    /// `meta-data`: instance id and host name. An attempt after the first (number 0) is another instance, for which
+    /// everything is done again.
+    ///
+    /// # Errors
+    /// [`TemplateError`], a fault of ours.
+    pub fn meta_data(&self, attempt: u32) -> Result<String, TemplateError> {
+        let instance_id = match attempt {
+            0 => self.instance_id.clone(),
+            again => format!("{}-{again}", self.instance_id),
+        };
+        let words = MetaData { instance_id, hostname: &self.hostname };
+        render("meta-data", include_str!("../../assets/seed/meta-data.tera"), &words)
+    }
 }
 
 fn ending_in_newline(text: &str) -> String {

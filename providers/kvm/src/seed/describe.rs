@@ -64,7 +64,7 @@ mod tests {
     use posada_provider_api::{Forward, GuestAccess, MachineId, MachineName, PrivateNetwork, Protocol};
 
     use super::*;
-    use crate::seed::volume;
+    use crate::seed::{seed, volume};
 
     fn spec() -> MachineSpec {
         let forward = Forward {
@@ -129,17 +129,18 @@ mod tests {
 
     #[test]
     fn a_volume_holds_the_key_and_tells_what_it_could_not() {
-        let made = volume(&spec()).unwrap();
+        let made = volume(&seed(&spec()).unwrap(), 0).unwrap();
         assert!(made.image.windows(7).any(|window| window == b"PRIVATE"));
         assert!(!format!("{made:?}").contains("PRIVATE"));
         assert!(matches!(made.warnings.as_slice(), [one] if one.starts_with("`B` ")), "{made:?}");
-        assert_eq!(made, volume(&spec()).unwrap());
+        assert_eq!(made, volume(&seed(&spec()).unwrap(), 0).unwrap());
+        assert_ne!(made, volume(&seed(&spec()).unwrap(), 1).unwrap(), "another instance");
     }
 
     #[test]
     fn a_target_that_is_no_text_is_told() {
         let mut spec = spec();
         spec.folders[0].target = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff")).into();
-        assert!(matches!(volume(&spec), Err(SeedError::Target(_))));
+        assert!(matches!(seed(&spec), Err(SeedError::Target(_))));
     }
 }

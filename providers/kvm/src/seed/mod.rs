@@ -8,7 +8,7 @@ mod volume;
 
 pub use describe::folder_tag;
 use posada_provider_api::{Fault, FaultKind, MachineSpec, Settings};
-use posada_templates::{TemplateError, render_seed};
+use posada_templates::{Seed, TemplateError, render_seed};
 
 /// A seed that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -53,14 +53,21 @@ impl std::fmt::Debug for SeedVolume {
     }
 }
 
-/// Makes the volume for a machine's next boot. The same spec gives the same bytes.
+/// What a machine is told at its next boot. The same spec gives the same words.
 ///
 /// # Errors
 /// [`SeedError`]: a folder's target that is no text, or a fault of ours.
-pub fn volume(spec: &MachineSpec) -> Result<SeedVolume, SeedError> {
-    let seed = render_seed(&describe::describe(spec)?)?;
+pub fn seed(spec: &MachineSpec) -> Result<Seed, SeedError> {
+    Ok(render_seed(&describe::describe(spec)?)?)
+}
+
+/// Makes the volume for a machine's next boot, in the instance's given attempt. The same gives the same bytes.
+///
+/// # Errors
+/// [`SeedError`], a fault of ours.
+pub fn volume(seed: &Seed, attempt: u32) -> Result<SeedVolume, SeedError> {
     let image = volume::image(&[
-        ("meta-data", seed.meta_data.as_bytes()),
+        ("meta-data", seed.meta_data(attempt)?.as_bytes()),
         ("user-data", seed.user_data.as_bytes()),
         ("network-config", seed.network_config.as_bytes()),
     ])

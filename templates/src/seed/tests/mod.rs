@@ -48,7 +48,9 @@ fn a_seed_in_full() {
         "seed",
         format!(
             "{}\n--- meta-data\n{}\n--- network-config\n{}",
-            seed.user_data, seed.meta_data, seed.network_config
+            seed.user_data,
+            seed.meta_data(0).unwrap(),
+            seed.network_config
         )
     );
     assert_eq!(seed.left_out, ["BAD"]);
@@ -58,7 +60,10 @@ fn a_seed_in_full() {
 fn an_instance_is_a_machine_with_what_it_is_told() {
     let id = |input: &SeedInput| {
         let seed = render_seed(input).unwrap();
-        read(&seed.meta_data)["instance-id"].as_str().unwrap().to_owned()
+        let told =
+            |attempt| read(&seed.meta_data(attempt).unwrap())["instance-id"].as_str().unwrap().to_owned();
+        assert_eq!((told(0), told(2)), (seed.instance_id.clone(), format!("{}-2", seed.instance_id)));
+        seed.instance_id
     };
     let first = id(&input());
     assert!(first.starts_with("web-3f9a1c20-") && first.len() == 25, "{first}");
@@ -114,7 +119,7 @@ proptest! {
         let folder = &commands[6];
         prop_assert_eq!(&folder[5], &target);
         prop_assert_eq!(&folder[7], &user);
-        prop_assert_eq!(&read(&seed.meta_data)["local-hostname"], &hostname);
+        prop_assert_eq!(&read(&seed.meta_data(0).unwrap())["local-hostname"], &hostname);
         let network = read(&seed.network_config);
         let ethernets = network["ethernets"].as_object().unwrap();
         prop_assert_eq!(ethernets.len(), 1);
