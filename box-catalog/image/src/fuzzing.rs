@@ -12,6 +12,11 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
+/// The text that describes a machine: OVF, XenServer's, Parallels'.
+pub fn description(bytes: &[u8]) {
+    crate::bundle::read_descriptions(&String::from_utf8_lossy(bytes));
+}
+
 /// Goes through all that an image says, and reads the start of what it holds.
 fn look(image: &dyn ReadImage) {
     let steps = std::cell::Cell::new(0_u32);
@@ -60,6 +65,12 @@ mod tests {
     ];
 
     proptest! {
+        #[test]
+        fn nothing_in_a_description_panics(text in "(<(Item|Disk|File|member|name|struct|value|/value|/name|/struct)( id=\"a\"| fileRef=\"a\")?/?>|[a-z17]){0,40}") {
+            super::description(format!("<a>{text}</a>").as_bytes());
+            super::description(text.as_bytes());
+        }
+
         #[test]
         fn nothing_in_an_image_panics(start in 0..STARTS.len() + 1, rest in proptest::collection::vec(any::<u8>(), 0..5000)) {
             let mut bytes = STARTS.get(start).map_or_else(|| {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! open(path)                    what a file is, by its content                probe.rs
+//!   ├─ a machine with its files OVA, XVA, boxes of Vagrant, Parallels      bundle/
 //!   └─ a disk                   raw, qcow2, VMDK, VDI, VHD, VHDX, Parallels   read/
 //!        └─ ReadImage           size, bytes at places, which places have any  image.rs
 //! write(format, image, output)  raw, qcow2, VMDK, VDI, VHDX, OVA              write/
@@ -14,6 +15,7 @@
 //! disk: an open image keeps some 4 MiB, and copying adds two pieces of 2 MiB for each thread. Disks are at most
 //! [`MAX_DISK`]; an image leads to no file but those given with it, by their plain names.
 
+mod bundle;
 mod bytes;
 mod copy;
 mod error;
@@ -27,6 +29,7 @@ mod read;
 mod storage;
 mod write;
 
+pub use bundle::{Bundle, Part, part};
 pub use copy::{Copied, Told, copy_to};
 pub use error::ImageError;
 pub use image::{Extent, Extents, ReadImage};

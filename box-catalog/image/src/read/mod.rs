@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::probe::{Format, probe_storage};
 use crate::{ImageError, ReadImage, Result, Storage};
-use mapped::Mapped;
+pub(crate) use mapped::{Map, Mapped, Place, Run};
 
 pub use qcow2::is_special;
 pub(crate) use vhdx::guid as vhdx_guid;
