@@ -49,7 +49,11 @@ pub fn content<'a>(input: impl Read + Send + 'a) -> Result<Content<'a>, Refusal>
         return Ok(Content::Archive(Box::new(input)));
     }
     match posada_disk::probe(input.head()) {
+        None if posada_image::probe(input.head()).is_some() => Ok(Content::Disk(Box::new(input))),
         Some(Found::Disk(_)) => Ok(Content::Disk(Box::new(input))),
+        Some(Found::Foreign(_)) if posada_image::probe(input.head()).is_some() => {
+            Ok(Content::Disk(Box::new(input)))
+        }
         Some(Found::Foreign(format)) => {
             let error = DiskError::Foreign { path: Default::default(), format };
             Err(Refusal::Disk { what: error.reason(), hint: error.hint() })

@@ -5,10 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use posada_disk::{Backing, BootFiles, DiskError, Found, Image, System, probe};
-use posada_provider_api::{DiskFormat, Fault as _, Seeding};
+use posada_disk::{Backing, BootFiles, DiskError, Image, System};
+use posada_provider_api::{Fault as _, Seeding};
 use serde::Deserialize;
 
+use super::foreign;
 use super::inspect::Declaration;
 use super::refusal::Refusal;
 use super::sparse::Extent;
@@ -56,12 +57,24 @@ pub fn write(data: &mut impl Read, limit: u64) -> Result<(), Refusal> {
 
 /// Writes a file of an archive into the current directory as the image.
 pub fn write_extents(data: &mut impl Read, size: u64, extents: &[Extent], limit: u64) -> Result<(), Refusal> {
+    let mut file = create(PART)?;
+    append(&mut file, 0, data, extents, limit)?;
+    file.set_len(size).map_err(|error| host(PART, error))
+}
+
+/// Writes the pieces of a file of an archive into `file` from `start` on.
+pub fn append(
+    file: &mut File,
+    start: u64,
+    data: &mut impl Read,
+    extents: &[Extent],
+    limit: u64,
+) -> Result<(), Refusal> {
     if extents.iter().map(|extent| extent.length).fold(0, u64::saturating_add) > limit {
         return Err(Refusal::TooLarge(format!("{} GiB", limit >> 30)));
     }
-    let mut file = create(PART)?;
     for extent in extents {
-        file.seek(SeekFrom::Start(extent.offset)).map_err(|error| host(PART, error))?;
+        file.seek(SeekFrom::Start(start.saturating_add(extent.offset))).map_err(|error| host(PART, error))?;
         let (mut left, mut piece) = (extent.length, vec![0; PIECE]);
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
@@ -74,24 +87,19 @@ pub fn write_extents(data: &mut impl Read, size: u64, extents: &[Extent], limit:
             left -= most as u64;
         }
     }
-    file.set_len(size).map_err(|error| host(PART, error))
+    Ok(())
 }
 
 /// Looks at the image that was written, gives it its name, and lays beside it what it boots. `user`, where given, is
-/// who logs in; `vagrant` says that it came in a Vagrant box; `kernels` unpacks the kernel, once for all starts.
-pub fn take(user: Option<&str>, vagrant: bool, kernels: KernelUnpacker) -> Result<Taken, Refusal> {
-    let mut start = Vec::new();
-    let read =
-        File::open(PART).and_then(|file| file.take(posada_disk::ENOUGH as u64).read_to_end(&mut start));
-    read.map_err(|error| host(PART, error))?;
-    let format = match probe(&start) {
-        Some(Found::Disk(format)) => format,
-        Some(Found::Foreign(name)) => {
-            let error = DiskError::Foreign { path: PART.into(), format: name };
-            return Err(refused(&error));
-        }
-        None => DiskFormat::Raw,
-    };
+/// who logs in; `vagrant` says that it came in a Vagrant box; `kernels` unpacks the kernel, once for all starts. An image that
+/// machines cannot run from becomes a raw one, of `limit` bytes at most.
+pub fn take(
+    user: Option<&str>,
+    vagrant: bool,
+    kernels: KernelUnpacker,
+    limit: u64,
+) -> Result<Taken, Refusal> {
+    let format = foreign::make_native(limit)?;
     let name = file_name(format);
     fs::rename(PART, name).map_err(|error| host(PART, error))?;
     let image = Image::open(Path::new(name), Backing::Refused).map_err(|error| refused(&error))?;
@@ -184,8 +192,8 @@ fn default_user(config: &str) -> Option<String> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-fn create(name: &str) -> Result<File, Refusal> {
-    File::options().write(true).create_new(true).open(name).map_err(|error| host(name, error))
+pub fn create(name: &str) -> Result<File, Refusal> {
+    File::options().read(true).write(true).create_new(true).open(name).map_err(|error| host(name, error))
 }
 
 /// Nobody writes to it again, and the store's user reads it whoever of the id map it belongs to.
@@ -206,7 +214,7 @@ fn fill(data: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
-fn host(name: &str, error: io::Error) -> Refusal {
+pub fn host(name: &str, error: io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusal::DiskFull,
         _ => Refusal::Host { entry: name.to_owned(), detail: error.to_string() },

@@ -2,6 +2,7 @@
 
 mod compression;
 mod disk;
+mod foreign;
 mod image;
 mod inspect;
 mod pax;
@@ -91,7 +92,7 @@ pub fn unpack(
         return Err(Refusal::Empty);
     }
     match (found, form) {
-        (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, kernels, &pumped),
+        (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, kernels, limits.bytes, &pumped),
         (Holds::Rootfs, form) => {
             let metadata = inspect::inspect(writing.tree.root(), user)?;
             let root = writing.tree.finish()?;
@@ -109,7 +110,7 @@ pub fn unpack(
             }
             let time = rustix::fs::fstat(&root).map_err(failed)?.st_mtime;
             image::write(Path::new(TREE), disk::PART, image::DISK, &pumped.digest, time)?;
-            as_disk(user, false, kernels, &pumped)
+            as_disk(user, false, kernels, limits.bytes, &pumped)
         }
     }
 }
@@ -119,9 +120,10 @@ fn as_disk(
     user: Option<&str>,
     vagrant: bool,
     kernels: KernelUnpacker,
+    limit: u64,
     pumped: &Pumped,
 ) -> Result<Unpacked, Refusal> {
-    let taken = disk::take(user, vagrant, kernels)?;
+    let taken = disk::take(user, vagrant, kernels, limit)?;
     std::fs::remove_dir_all(TREE)
         .map_err(|error| Refusal::Host { entry: TREE.to_owned(), detail: error.to_string() })?;
     let here = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -158,6 +160,7 @@ impl Writing {
     /// Takes a whole archive, which is a root file system, or holds one or a disk image as Vagrant's boxes do.
     fn archive(&mut self, mut stream: TarStream<impl Read + Send>) -> Result<Holds, Refusal> {
         let mut box_file = vagrant::BoxFile::default();
+        let mut parts = foreign::Parts::default();
         while let Some(entry) = stream.next_entry()? {
             let Some(path) = tree::clean(&entry.path, b"")? else { continue };
             match box_file.look_at(&path, &entry, &mut stream.data(), self.entries)? {
@@ -169,12 +172,17 @@ impl Writing {
                     let Kind::File { size, extents } = &entry.kind else { continue };
                     disk::write_extents(&mut stream.data(), *size, extents, self.limits.bytes)?;
                 }
+                vagrant::Look::MachineFile => {
+                    let Kind::File { size, extents } = &entry.kind else { continue };
+                    parts.take(&path, &mut stream.data(), *size, extents, self.limits.bytes)?;
+                }
                 vagrant::Look::Description => {}
                 vagrant::Look::NotABoxFile => self.entry(&path, &entry, &mut stream.data())?,
             }
         }
         box_file.check(self.entries)?;
         stream.drain()?;
+        parts.into_disk(self.limits.bytes)?;
         Ok(match box_file.disk() {
             Some(vagrant) => Holds::Disk { vagrant },
             None => Holds::Rootfs,

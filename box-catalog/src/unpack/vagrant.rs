@@ -1,5 +1,5 @@
 //! Vagrant's `.box` files: an archive with `metadata.json` and, for LXC, the root file system as an
-//! archive inside, or, for libvirt and QEMU, a disk image.
+//! archive inside, or, for libvirt and QEMU, a disk image, or, for others, a machine as their hypervisors keep it.
 
 use std::io::Read;
 
@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::refusal::Refusal;
 use super::tar_stream::{Entry, Kind};
+use posada_image::Part;
 
 /// Largest `metadata.json` that is read, bytes.
 const MAX_DESCRIPTION: u64 = 1024 * 1024;
@@ -16,8 +17,11 @@ const ROOTFS_ARCHIVES: [&[u8]; 4] = [b"rootfs.tar", b"rootfs.tar.gz", b"rootfs.t
 const DESCRIPTIONS: [&[u8]; 5] = [b"lxc-config", b"lxc-template", b"lxc.conf", b"Vagrantfile", b"info.json"];
 /// Disk images: of Vagrant's boxes for libvirt and QEMU, and as Debian packs them.
 const DISK_IMAGES: [&[u8]; 3] = [b"box.img", b"box_0.img", b"disk.raw"];
-/// What only boxes for other virtual machines have.
-const FOREIGN: [&[u8]; 4] = [b"box.ovf", b"disk.vmdk", b"box-disk001.vmdk", b"box-disk1.vmdk"];
+
+/// What a path is to a machine of another hypervisor.
+fn machine_part(path: &[u8], directory: bool) -> Option<Part> {
+    posada_image::part(str::from_utf8(path).ok()?, directory)
+}
 
 #[derive(Debug, Deserialize)]
 struct Description {
@@ -30,6 +34,7 @@ pub struct BoxFile {
     provider: Option<String>,
     rootfs: bool,
     disk: bool,
+    machine: bool,
 }
 
 /// What an entry is to a Vagrant box.
@@ -39,6 +44,8 @@ pub enum Look {
     RootfsArchive,
     /// A disk image.
     DiskImage,
+    /// A file of a machine that another hypervisor has made.
+    MachineFile,
     /// A file that only describes the box.
     Description,
     /// An entry as any other.
@@ -56,8 +63,10 @@ impl BoxFile {
     ) -> Result<Look, Refusal> {
         let Kind::File { size, .. } = &entry.kind else {
             // Only a box file's own root directory may stand among its files.
-            let own_root = path.is_empty() && entry.kind == Kind::Directory;
-            return Ok(if own_root && self.is_box_file() { Look::Description } else { Look::NotABoxFile });
+            let directory = entry.kind == Kind::Directory;
+            let own_root = path.is_empty() && directory && self.is_box_file();
+            let of_machine = directory && unpacked <= 1 && machine_part(path, true).is_some();
+            return Ok(if own_root || of_machine { Look::Description } else { Look::NotABoxFile });
         };
         if path == b"metadata.json" {
             let mut text = Vec::new();
@@ -71,14 +80,14 @@ impl BoxFile {
             return Ok(Look::Description);
         }
         if ROOTFS_ARCHIVES.contains(&path) {
-            if self.rootfs || self.disk || unpacked > 1 {
+            if self.rootfs || self.disk || self.machine || unpacked > 1 {
                 return Err(Refusal::Contradiction("it holds two root file systems".to_owned()));
             }
             self.rootfs = true;
             return Ok(Look::RootfsArchive);
         }
         if DISK_IMAGES.contains(&path) && unpacked <= 1 {
-            if self.disk || self.rootfs {
+            if self.disk || self.rootfs || self.machine {
                 return Err(Refusal::Contradiction(
                     "it holds more than one disk or root file system".to_owned(),
                 ));
@@ -86,18 +95,28 @@ impl BoxFile {
             self.disk = true;
             return Ok(Look::DiskImage);
         }
-        if FOREIGN.contains(&path) && unpacked <= 1 {
-            return Err(self.other_provider());
+        match machine_part(path, false).filter(|_| unpacked <= 1) {
+            Some(Part::Needed) if self.disk || self.rootfs => {
+                return Err(Refusal::Contradiction(
+                    "it holds more than one disk or root file system".to_owned(),
+                ));
+            }
+            Some(Part::Needed) => {
+                self.machine = true;
+                return Ok(Look::MachineFile);
+            }
+            Some(Part::Beside) => return Ok(Look::Description),
+            None => {}
         }
         Ok(if DESCRIPTIONS.contains(&path) { Look::Description } else { Look::NotABoxFile })
     }
 
     /// Looks back at the whole archive.
     pub fn check(&self, unpacked: u64) -> Result<(), Refusal> {
-        if self.disk && unpacked > 1 {
+        if (self.disk || self.machine) && unpacked > 1 {
             return Err(Refusal::Contradiction("it holds a disk image and other files".to_owned()));
         }
-        if self.provider.is_some() && !self.rootfs && !self.disk && unpacked <= 1 {
+        if self.provider.is_some() && !self.rootfs && !self.disk && !self.machine && unpacked <= 1 {
             Err(self.other_provider())
         } else {
             Ok(())
@@ -106,11 +125,11 @@ impl BoxFile {
 
     /// Whether it holds a disk image, and then whether it is a Vagrant box.
     pub fn disk(&self) -> Option<bool> {
-        self.disk.then_some(self.provider.is_some())
+        (self.disk || self.machine).then_some(self.provider.is_some())
     }
 
     fn is_box_file(&self) -> bool {
-        self.rootfs || self.disk || self.provider.is_some()
+        self.rootfs || self.disk || self.machine || self.provider.is_some()
     }
 
     fn other_provider(&self) -> Refusal {

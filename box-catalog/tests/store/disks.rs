@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
 const CMDLINE: &str = "root=/dev/vda ro console=ttyS0";
 
 /// A file system that is a whole disk, with a kernel that GRUB would boot; `more` goes in beside it.
-fn disk(world: &World, name: &str, more: &[(&str, &str)]) -> PathBuf {
+pub fn disk(world: &World, name: &str, more: &[(&str, &str)]) -> PathBuf {
     let mut kernel = vec![0x90; 200_000];
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     disk_with(world, name, &kernel, more)
@@ -183,9 +183,6 @@ fn refused() {
         .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd"])
         .arg(&overlay));
     assert!(reason(&overlay).contains("/etc/passwd"), "no file of the host is read");
-    let vmdk = world.path("a.vmdk");
-    run(Command::new("qemu-img").args(["convert", "-O", "vmdk"]).arg(&image).arg(&vmdk));
-    assert!(reason(&vmdk).contains("VMDK"));
     let empty = world.path("empty.img");
     fs::File::create(&empty).unwrap().set_len(4 << 20).unwrap();
     run(Command::new("mke2fs").args(["-q", "-t", "ext4", "-F"]).arg(&empty));

@@ -5,6 +5,7 @@ mod add;
 mod build;
 mod crash;
 mod disks;
+mod foreign;
 mod formats;
 mod hostile;
 mod ordinary;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         hostile::trials(),
         crash::trials(),
         disks::trials(),
+        foreign::trials(),
         ordinary::trials(),
         build::trials(),
     ];

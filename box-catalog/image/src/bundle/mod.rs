@@ -13,9 +13,8 @@ use crate::{Format, ImageError, ReadImage, Result, Storage};
 const MAX_TEXT: usize = 4 << 20;
 /// Most elements of such a text.
 const MAX_NODES: u32 = 200_000;
-/// Most files, and most pieces of disks of XenServer, of 1 MiB each.
+/// Most files that are no pieces.
 const MAX_FILES: usize = 4096;
-const MAX_PIECES: usize = 1 << 18;
 /// Longest name of a file.
 const MAX_NAME: usize = 512;
 
@@ -72,12 +71,15 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Most files, where they are pieces of disks of XenServer, of 1 MiB each.
+    pub const MAX_PIECES: usize = 1 << 18;
+
     /// Adds a file.
     ///
     /// # Errors
     /// [`ImageError::Unsupported`] where there are too many.
     pub fn add(&mut self, path: String, content: Storage) -> Result<()> {
-        let most = if path.starts_with("Ref:") { MAX_PIECES } else { MAX_FILES };
+        let most = if path.starts_with("Ref:") { Self::MAX_PIECES } else { MAX_FILES };
         if self.files.len() >= most {
             return Err(unsupported(format!("more than {most} files")));
         }

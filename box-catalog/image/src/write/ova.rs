@@ -49,6 +49,9 @@ fn header(name: &str, size: u64) -> Result<[u8; 512]> {
     let too_long = |_| ImageError::Unsupported("a name that is too long".to_owned());
     header.set_path(name).map_err(too_long)?;
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(size);
     header.set_entry_type(EntryType::Regular);
     header.set_cksum();
