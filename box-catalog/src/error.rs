@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use posada_image::ImageError;
 use posada_provider_api::{Fault, FaultKind};
 use posada_userns::IdMapError;
 
@@ -134,6 +135,17 @@ pub enum BoxError {
     /// It was asked to end early.
     #[error("cancelled")]
     Cancelled,
+    /// A file is there that would be written over.
+    #[error("there is a file `{path}` already", path = .0.display())]
+    FileThere(PathBuf),
+    /// A disk image cannot be read or written.
+    #[error("cannot export to `{path}`", path = path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ImageError,
+    },
     /// The user has no id map.
     #[error(transparent)]
     IdMap(#[from] IdMapError),
@@ -184,7 +196,9 @@ fn list<T: ToString>(items: &[T]) -> String {
 impl Fault for BoxError {
     fn kind(&self) -> FaultKind {
         match self {
+            Self::Image { source, .. } => source.kind(),
             Self::Name(_)
+            | Self::FileThere(_)
             | Self::VersionTaken { .. }
             | Self::InUse { .. }
             | Self::Ambiguous { .. }
@@ -248,8 +262,8 @@ impl Fault for BoxError {
                 format!("{hint}; nothing was stored")
             }
             Self::NotABox { .. } => {
-                "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init, or a disk image \
-                 (raw or qcow2); nothing was stored"
+                "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init, a disk image, or a \
+                 machine (OVA, XVA, Vagrant's boxes); nothing was stored"
                     .to_owned()
             }
             Self::VersionTaken { .. } => "give another version, or replace it with `--force`".to_owned(),
@@ -261,6 +275,8 @@ impl Fault for BoxError {
             }
             Self::NoRecipe { known, .. } => format!("built in are {}; or give the path of a recipe file", list(known)),
             Self::ToolMissing { package, .. } => format!("install it with `apt-get install {package}`"),
+            Self::FileThere(_) => "choose another file, or replace it with `--force`".to_owned(),
+            Self::Image { source, .. } => return source.hint(),
             Self::IdMap(error) => return error.hint(),
             Self::Build { .. } => "the lines above are the last that mmdebstrap printed".to_owned(),
             Self::Damaged { path, .. } => format!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use posada_box_catalog::{Refusal, StoredBox};
+use posada_box_catalog::{BoxError, Cancel, Export, Quiet, Refusal, StoredBox};
 use posada_image::{Backing, Format, Machine, Options, Told};
 use posada_provider_api::{DiskFormat, Seeding};
 
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         trial("disks_of_other_hypervisors_become_raw", single),
         trial("vagrants_boxes_for_other_providers_are_taken", boxes),
         trial("a_machine_in_an_ova_is_taken", ova),
+        trial("a_disk_is_exported", exported),
         trial("machines_that_are_none_are_refused", refused),
     ]
 }
@@ -138,6 +139,31 @@ fn ova() {
     posada_image::write(Format::Ova, image.as_ref(), &file, &options, told).unwrap();
     is(&world.add(&file, "team/ova", "1").unwrap(), &raw);
     world.assert_clean();
+}
+
+fn exported() {
+    let world = World::new();
+    let raw = disk(&world, "a.img", &[]);
+    let stored = world.add(&raw, "team/vm", "1").unwrap();
+    let output = world.path("out");
+    for (format, stream_optimized, replace) in [
+        (Format::Qcow2, false, false),
+        (Format::Vmdk, false, true),
+        (Format::Vmdk, true, true),
+        (Format::Vdi, false, true),
+        (Format::Vhdx, false, true),
+    ] {
+        let export = Export { format, stream_optimized, output: output.clone(), replace };
+        stored.export(&export, &Quiet, &Cancel::default()).unwrap();
+        let args = ["compare", "-q", "-f", "raw", "-F", format.name()];
+        run(Command::new("qemu-img").args(args).arg(&raw).arg(&output));
+        let again = stored.export(&Export { replace: false, ..export }, &Quiet, &Cancel::default());
+        assert!(matches!(again, Err(BoxError::FileThere(_))));
+    }
+    let tree = world.add(&world.archive("t.tar", "t", &[]), "team/tree", "1").unwrap();
+    let export = Export { format: Format::Raw, stream_optimized: false, output, replace: true };
+    let none = tree.export(&export, &Quiet, &Cancel::default());
+    assert!(matches!(none, Err(BoxError::MissingForm { .. })));
 }
 
 fn refused() {

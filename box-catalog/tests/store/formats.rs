@@ -201,9 +201,13 @@ fn vagrant_lxc() {
     write(&world.path("vb/metadata.json"), r#"{"provider":"virtualbox"}"#);
     write(&world.path("vb/box.ovf"), "<xml/>");
     let archive = world.path("vb.box");
-    pack(&archive, "vb", &["metadata.json", "box.ovf"]);
-    let refusal = world.refused(&archive).to_string();
-    assert!(refusal.contains("`virtualbox`"), "{refusal}");
+    for (files, why) in
+        [(&["metadata.json"][..], "`virtualbox`"), (&["metadata.json", "box.ovf"], "names no disk")]
+    {
+        pack(&archive, "vb", files);
+        let refusal = world.refused(&archive).to_string();
+        assert!(refusal.contains(why), "{refusal}");
+    }
 }
 
 fn concatenated() {

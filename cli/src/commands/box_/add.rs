@@ -11,9 +11,9 @@ use crate::failure::Result;
 
 /// Add a box from a file
 ///
-/// The file is a tar archive of a root file system, for containers; a disk image (raw or qcow2), for virtual machines;
-/// or a Vagrant box made for LXC or libvirt. Archives and images may be compressed with gzip, xz or zstd. A name may
-/// stand for both, a root file system and a disk image: each provider takes what it needs.
+/// The file is a tar archive of a root file system, for containers; a disk image (raw, qcow2, VMDK, VDI, VHD, VHDX, Parallels
+/// HDD) or a machine (OVA, XVA), for virtual machines; or a Vagrant box. Archives and images may be compressed with
+/// gzip, xz or zstd. A name may stand for both, a root file system and a disk image: each provider takes what it needs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The archive or disk image

@@ -1,5 +1,7 @@
 mod add;
 mod build;
+mod export;
+mod import;
 mod list;
 mod progress;
 mod remove;
@@ -23,6 +25,8 @@ pub struct Args {
 enum Command {
     Add(add::Args),
     Build(build::Args),
+    Export(export::Args),
+    Import(import::Args),
     List(list::Args),
     Remove(remove::Args),
 }
@@ -31,6 +35,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     match args.command {
         Command::Add(args) => add::run(args, context),
         Command::Build(args) => build::run(args, context),
+        Command::Export(args) => export::run(args, context),
+        Command::Import(args) => import::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Remove(args) => remove::run(args, context),
     }
