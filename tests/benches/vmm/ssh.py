@@ -32,7 +32,7 @@ def make_seed():
     return str(seed)
 
 
-def banner(running, limit=200):
+def banner(running, limit=600):
     """Asks often enough to tell tenths of seconds, and not more: there is one CPU for guest and question."""
     while running.elapsed() < limit:
         if running.process.poll() is not None:
