@@ -222,6 +222,20 @@ fn halt_and_destroy_are_killed() {
     }
 }
 
+/// A `destroy` that was killed when the layer was gone and the machine's directory was not: `up` makes a machine that
+/// is provisioned, whatever had succeeded on the layer before.
+#[test]
+fn a_destroy_is_killed_behind_the_layer() {
+    let scene = Scene::new();
+    scene.sandbox.ok(&["up"]);
+    scene.sandbox.ok(&["halt"]);
+    let machine = &scene.sandbox.machine_folders()[0];
+    std::fs::rename(machine.join("top"), machine.join("top.doomed.0")).expect("renamed as destroy does it");
+    scene.up_heals("after half a destroy");
+    assert_eq!(scene.sandbox.inside("cat /var/log/steps"), "one\ntwo");
+    scene.destroy_clears("after half a destroy");
+}
+
 /// The machine's own init ends, by its own hand or another's.
 #[test]
 fn a_machine_that_halts_or_reboots_itself() {

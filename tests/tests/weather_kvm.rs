@@ -87,8 +87,8 @@ fn images_that_are_none_are_refused_with_what_is_wrong_and_what_to_do() {
         ("cut.qcow2", "ends too early", "fetch or make the image again"),
         ("header.qcow2", "ends too early", "fetch or make the image again"),
         ("damaged.qcow2", "damaged.qcow2", "nothing was stored"),
-        ("junk.raw", "junk.raw", "disk image (raw or qcow2)"),
-        ("zeros.raw", "empty", "disk image (raw or qcow2)"),
+        ("junk.raw", "junk.raw", "a disk image, or a machine (OVA, XVA, Vagrant's boxes)"),
+        ("zeros.raw", "empty", "a disk image, or a machine (OVA, XVA, Vagrant's boxes)"),
         ("backed.qcow2", "only the changes to another image", "qemu-img convert"),
         ("loop.qcow2", "only the changes to another image", "qemu-img convert"),
     ] {

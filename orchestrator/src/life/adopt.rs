@@ -44,7 +44,7 @@ impl Orchestrator {
         let deadline = Instant::now() + patience;
         // Whoever may log in later, this user can become root.
         let access = GuestAccess { user: INSECURE_USER.to_owned(), ..spec.access.clone() };
-        let known = entry.dir.ssh().join("adopted.json");
+        let known = entry.dir.adopted();
         if read_json::<Adopted>(&known)?.is_none() {
             let first_host_key = self.adopt(entry, &spec.access, &access, deadline, observer).await?;
             write_json(&known, &Adopted { first_host_key })?;

@@ -17,7 +17,7 @@ use crate::orchestrator::{Orchestrator, blocking, millis};
 use crate::project::Project;
 use crate::session::{console_tail, is_not_running};
 use crate::spec;
-use crate::state::{Entry, MachineLock, NewMachine, read_json, write_json};
+use crate::state::{Entry, MachineLock, NewMachine, read_json, remove_file, write_json};
 use crate::vmfile::{MachineConfig, ProviderChoice, Vmfile};
 
 /// How `up` is carried out.
@@ -262,7 +262,7 @@ impl Orchestrator {
         addresses::assign(&dir, &mut wanted)?;
         let provider = self.provider(entry);
         let failed = Error::provider;
-        match self.state(entry).await? {
+        match provider.state(&dir).await.map_err(failed(name))? {
             MachineState::Running => {
                 return Ok((self.keep(entry, wanted)?, Found::Running));
             }
@@ -272,7 +272,8 @@ impl Orchestrator {
                 phase.done("resumed");
                 return Ok((self.keep(entry, wanted)?, Found::Running));
             }
-            MachineState::Absent | MachineState::Stopped => {}
+            MachineState::Absent => forget_the_layer(entry)?,
+            MachineState::Stopped => {}
         }
         check_networks(config, entry.record.provider)?;
         let phase = self.phase(name, "starting");
@@ -310,6 +311,14 @@ impl Orchestrator {
         let state = self.state(entry).await.unwrap_or(MachineState::Stopped);
         Error::Interrupted { machine: entry.record.name.clone(), state }
     }
+}
+
+/// Forgets what was true of a writable layer that is gone: a `destroy` that was cut off removes the layer first.
+fn forget_the_layer(entry: &Entry) -> Result<(), Error> {
+    for path in [entry.dir.provision(), entry.dir.adopted()] {
+        remove_file(&path)?;
+    }
+    Ok(())
 }
 
 /// The error of a machine that was started and ended before it was ready.

@@ -41,6 +41,16 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, E
         .map_err(|error| Error::Damaged { path: path.to_owned(), what: error.to_string() })
 }
 
+/// Removes a file; no error where there is none.
+pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs_err::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { doing: format!("remove {}", path.display()), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

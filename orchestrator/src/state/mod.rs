@@ -10,6 +10,6 @@ pub use lock::{Holder, MachineLock};
 pub use machines::{Entry, Machines};
 pub use record::{MachineRecord, ProjectRecord};
 
-pub(crate) use files::{read_json, write_json};
+pub(crate) use files::{read_json, remove_file, write_json};
 pub(crate) use lock::Attempt;
 pub(crate) use machines::{NewMachine, make_private_dir};

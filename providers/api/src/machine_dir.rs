@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// spec.json        the MachineSpec it runs with            (orchestrator)
 /// lock             held (flock) by the posada that works on it; says who that is
 /// ssh/             its key, its host key, known_hosts
-/// provision.json   which steps have succeeded
+/// ssh/adopted.json that the insecure key of its box was replaced; true of `top/` as it is
+/// provision.json   which steps have succeeded; true of `top/` as it is
 /// alive            held (flock) by its supervisor as long as it runs
 /// runtime.json     what the supervisor made outside of itself, written before it is made
 /// control.sock     the supervisor's control socket
@@ -61,6 +62,12 @@ impl MachineDir {
     #[must_use]
     pub fn ssh(&self) -> PathBuf {
         self.0.join("ssh")
+    }
+
+    /// `ssh/adopted.json`.
+    #[must_use]
+    pub fn adopted(&self) -> PathBuf {
+        self.ssh().join("adopted.json")
     }
 
     /// `provision.json`.
