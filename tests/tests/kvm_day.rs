@@ -112,7 +112,10 @@ fn day() {
 fn reboot(sandbox: &Sandbox) {
     let boot = || sandbox.inside("cat /proc/sys/kernel/random/boot_id");
     let before = (boot(), supervisors());
-    sandbox.run(&["ssh", "-c", "sudo reboot --force; exec sleep infinity"]).ended_with(255);
+    sandbox
+        .run(&["ssh", "-c", "sudo reboot --force; exec sleep infinity"])
+        .ended_with(5)
+        .says("the connection to the machine broke");
     sandbox.ok(&["up"]);
     let after = (boot(), supervisors());
     assert_ne!(before.0, after.0);
