@@ -1,0 +1,38 @@
+//! Entries for the fuzz targets in `fuzz/`: each takes bytes that nobody has looked at.
+
+use crate::bundle::{MAX_CHUNK, Unbundle};
+use crate::names::{BoxName, VersionName};
+use crate::repository::FileManifest;
+
+/// A bundle of chunks, in two pieces.
+pub fn bundle(bytes: &[u8]) {
+    let mut unbundle = Unbundle::default();
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    for piece in [first, rest] {
+        unbundle.feed(piece);
+        while let Ok(Some(packed)) = unbundle.take() {
+            if let Ok(plain) = crate::repository::unpack(&packed.frame, packed.length) {
+                assert!(plain.len() <= packed.length.min(MAX_CHUNK) as usize);
+            }
+        }
+    }
+    let _ = unbundle.end();
+}
+
+/// A manifest.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = FileManifest::parse(bytes) {
+        let _ = manifest.chunk_at(manifest.size / 2);
+        assert_eq!(manifest.chunk_at(manifest.size), None);
+    }
+}
+
+/// A `Range` header, a box's name, a version.
+pub fn header(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = crate::range::parse(&text, bytes.len() as u64);
+    let _ = BoxName::parse(&text);
+    if let Ok(version) = VersionName::parse(&text) {
+        assert!(version.compare(&version).is_eq());
+    }
+}

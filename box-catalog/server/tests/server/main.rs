@@ -1,0 +1,14 @@
+//! The server over real connections: with `curl`, Debian's `vagrant` and a browser where these are what will come, else
+//! with an HTTP client.
+
+mod browser;
+mod catalog;
+mod chunks;
+mod hostile;
+mod stopping;
+mod support;
+mod tls;
+mod tokens;
+mod transfer;
+mod vagrant;
+mod weather;
