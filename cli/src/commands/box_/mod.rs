@@ -5,6 +5,8 @@ mod import;
 mod list;
 mod progress;
 mod remove;
+mod serve;
+mod token;
 
 use clap::Subcommand;
 
@@ -29,6 +31,8 @@ enum Command {
     Import(import::Args),
     List(list::Args),
     Remove(remove::Args),
+    Serve(serve::Args),
+    Token(token::Args),
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
@@ -39,6 +43,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Import(args) => import::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Remove(args) => remove::run(args, context),
+        Command::Serve(args) => serve::run(args, context),
+        Command::Token(args) => token::run(args, context),
     }
 }
 
