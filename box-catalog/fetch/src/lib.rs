@@ -1,1 +1,22 @@
-//! Downloads: several ranges at once, resumed, verified while they stream.
+//! Fetching over HTTP: small documents, and large files that arrive whole whatever happens on the way.
+//!
+//! A [`Client`] is told everything it may use (proxies, authorities, tokens) and reads nothing of the environment itself, but
+//! the system's own proxies and certificates. Calls block; they are ended early through a [`Stop`].
+
+mod checksum;
+mod client;
+mod download;
+mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod progress;
+mod stop;
+mod sums;
+
+pub use checksum::{Algorithm, Checksum, InvalidChecksum};
+pub use client::{Client, Document, Settings, Token, shown};
+pub use download::{Downloaded, Request, Slot};
+pub use error::FetchError;
+pub use progress::{Progress, Quiet};
+pub use stop::Stop;
+pub use sums::Sums;

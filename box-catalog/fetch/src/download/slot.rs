@@ -1,0 +1,100 @@
+//! The place of one URL in the cache.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use super::{Downloaded, Request};
+use crate::{Client, FetchError, Progress, Stop};
+
+/// The place of one URL, held by this process alone.
+#[derive(Debug)]
+pub struct Slot {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Slot {
+    /// Takes the place of `url` in the cache at `cache`. Where another process holds it, `waiting` is called and its end is
+    /// waited for; whoever asked should look whether what was wanted is there by then.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`], [`FetchError::DiskFull`], [`FetchError::Cancelled`].
+    pub fn open(
+        client: &Client,
+        cache: &Path,
+        url: &Url,
+        waiting: &dyn Fn(),
+        stop: &Stop,
+    ) -> Result<Self, FetchError> {
+        let digest: [u8; 32] = Sha256::digest(url.as_str().as_bytes()).into();
+        let name: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let directory = cache.join(name);
+        loop {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+            made.map_err(|error| FetchError::io("make", &directory, error))?;
+            let path = directory.join("lock");
+            let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = match open {
+                // The holder has just cleared it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(|error| FetchError::io("open", &path, error))?,
+            };
+            let file = match file.try_lock() {
+                Ok(()) => file,
+                Err(TryLockError::WouldBlock) => {
+                    waiting();
+                    wait(client, file, &path, stop)?
+                }
+                Err(TryLockError::Error(error)) => return Err(FetchError::io("lock", &path, error)),
+            };
+            // Cleared while it was waited for: the lock of what is no more.
+            if is_the_one(&file, &path) {
+                return Ok(Self { directory, _lock: file });
+            }
+        }
+    }
+
+    /// Fetches the file, or what is missing of it.
+    ///
+    /// # Errors
+    /// Each [`FetchError`]. What came is kept for the next time, unless it is not what was asked for.
+    pub fn fetch(
+        &self,
+        client: &Client,
+        request: &Request,
+        progress: &dyn Progress,
+        stop: &Stop,
+    ) -> Result<Downloaded, FetchError> {
+        super::fetch::fetch(client, &self.directory, request, progress, stop)
+    }
+
+    /// Removes it with all that is in it: what was fetched lies elsewhere now, or is of no use.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn clear(self) -> Result<(), FetchError> {
+        fs_err::remove_dir_all(&self.directory)
+            .map_err(|error| FetchError::io("remove", &self.directory, error))
+    }
+}
+
+/// Waits for the lock on a thread of its own, which stays behind where the wait is ended early.
+fn wait(client: &Client, file: File, path: &Path, stop: &Stop) -> Result<File, FetchError> {
+    client.run(stop, async {
+        let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+        let locked = locked.map_err(io::Error::other).flatten();
+        locked.map_err(|error| FetchError::io("lock", path, error))
+    })
+}
+
+fn is_the_one(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
