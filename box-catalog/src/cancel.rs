@@ -16,25 +16,40 @@ pub struct Cancel(Arc<Mutex<Inner>>);
 struct Inner {
     cancelled: bool,
     next: u64,
-    children: BTreeMap<u64, Watched>,
+    watched: BTreeMap<u64, Watched>,
 }
 
-#[derive(Debug)]
-struct Watched {
-    pidfd: OwnedFd,
-    /// Set where the child leads a process group, all of which is killed.
-    group: Option<Pid>,
+/// What is ended.
+enum Watched {
+    Child(OwnedFd),
+    /// A child that leads a process group, all of which is killed.
+    Group(OwnedFd, Pid),
+    Work(Box<dyn Fn() + Send>),
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Child(_) => "Child",
+            Self::Group(..) => "Group",
+            Self::Work(_) => "Work",
+        })
+    }
 }
 
 impl Watched {
     fn terminate(&self) {
-        // One that has just ended by itself needs no signal.
-        let Some(group) = self.group else {
-            let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
-            return;
-        };
-        if pidfd_send_signal(&self.pidfd, Signal::KILL).is_ok() {
-            let _ = kill_process_group(group, Signal::KILL);
+        // A child that has just ended by itself needs no signal.
+        match self {
+            Self::Child(pidfd) => {
+                let _ = pidfd_send_signal(pidfd, Signal::TERM);
+            }
+            Self::Group(pidfd, group) => {
+                if pidfd_send_signal(pidfd, Signal::KILL).is_ok() {
+                    let _ = kill_process_group(*group, Signal::KILL);
+                }
+            }
+            Self::Work(end) => end(),
         }
     }
 }
@@ -45,7 +60,7 @@ impl Cancel {
     pub fn cancel(&self) {
         let mut inner = self.inner();
         inner.cancelled = true;
-        inner.children.values().for_each(Watched::terminate);
+        inner.watched.values().for_each(Watched::terminate);
     }
 
     /// Whether it was switched.
@@ -56,30 +71,37 @@ impl Cancel {
 
     /// Has `child` terminated when the switch is used, as long as the watch lives.
     pub(crate) fn watch(&self, child: &Child) -> io::Result<Watch> {
-        self.insert(child, None)
+        Ok(self.insert(Watched::Child(pidfd(child)?)))
     }
 
     /// Has `child` and all of the process group that it leads killed.
     pub(crate) fn watch_group(&self, child: &Child) -> io::Result<Watch> {
-        self.insert(child, Some(Pid::from_child(child)))
+        Ok(self.insert(Watched::Group(pidfd(child)?, Pid::from_child(child))))
     }
 
-    fn insert(&self, child: &Child, group: Option<Pid>) -> io::Result<Watch> {
-        let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-        let watched = Watched { pidfd, group };
+    /// Has `end` called when the switch is used, as long as the watch lives. It must not use the switch itself.
+    pub(crate) fn on_cancel(&self, end: impl Fn() + Send + 'static) -> Watch {
+        self.insert(Watched::Work(Box::new(end)))
+    }
+
+    fn insert(&self, watched: Watched) -> Watch {
         let mut inner = self.inner();
         if inner.cancelled {
             watched.terminate();
         }
         let key = inner.next;
         inner.next += 1;
-        inner.children.insert(key, watched);
-        Ok(Watch { cancel: self.clone(), key })
+        inner.watched.insert(key, watched);
+        Watch { cancel: self.clone(), key }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn pidfd(child: &Child) -> io::Result<OwnedFd> {
+    Ok(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?)
 }
 
 /// See [`Cancel::watch`].
@@ -91,7 +113,7 @@ pub(crate) struct Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.cancel.inner().children.remove(&self.key);
+        self.cancel.inner().watched.remove(&self.key);
     }
 }
 
@@ -114,5 +136,19 @@ mod tests {
             assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
         }
         assert!(cancel.is_cancelled());
+    }
+
+    #[test]
+    fn work_is_told_once_before_and_after_the_switch() {
+        let (told, cancel) = (Arc::new(Mutex::new(0)), Cancel::default());
+        let tell = |told: &Arc<Mutex<i32>>| {
+            let told = told.clone();
+            move || *told.lock().unwrap() += 1
+        };
+        drop(cancel.on_cancel(tell(&told)));
+        let _before = cancel.on_cancel(tell(&told));
+        cancel.cancel();
+        let _after = cancel.on_cancel(tell(&told));
+        assert_eq!(*told.lock().unwrap(), 2);
     }
 }

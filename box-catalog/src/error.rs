@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use posada_fetch::FetchError;
 use posada_image::ImageError;
 use posada_provider_api::{Fault, FaultKind};
 use posada_userns::IdMapError;
@@ -167,6 +168,21 @@ pub enum BoxError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A transfer failed.
+    #[error(transparent)]
+    Fetch(FetchError),
+    /// A repository does not do what it is asked.
+    #[error("the repository `{server}` {what}")]
+    Repository {
+        /// Its URL.
+        server: String,
+        /// What it does instead: `refuses it: …`.
+        what: String,
+        /// What it says is to be done.
+        hint: Option<String>,
+        /// Whose fault it is.
+        kind: FaultKind,
+    },
     /// The worker process failed in a way that it could not tell.
     #[error("the process that handles the box's files failed: {what}")]
     Worker {
@@ -185,6 +201,16 @@ impl BoxError {
     }
 }
 
+impl From<FetchError> for BoxError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Cancelled => Self::Cancelled,
+            FetchError::DiskFull(path) => Self::DiskFull(path),
+            error => Self::Fetch(error),
+        }
+    }
+}
+
 fn quoted(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
 }
@@ -197,6 +223,8 @@ impl Fault for BoxError {
     fn kind(&self) -> FaultKind {
         match self {
             Self::Image { source, .. } => source.kind(),
+            Self::Fetch(source) => source.kind(),
+            Self::Repository { kind, .. } => *kind,
             Self::Name(_)
             | Self::FileThere(_)
             | Self::VersionTaken { .. }
@@ -278,6 +306,8 @@ impl Fault for BoxError {
             Self::FileThere(_) => "choose another file, or replace it with `--force`".to_owned(),
             Self::Image { source, .. } => return source.hint(),
             Self::IdMap(error) => return error.hint(),
+            Self::Fetch(error) => return error.hint(),
+            Self::Repository { hint, .. } => return hint.clone(),
             Self::Build { .. } => "the lines above are the last that mmdebstrap printed".to_owned(),
             Self::Damaged { path, .. } => format!(
                 "remove the directory `{}` and add the box again",

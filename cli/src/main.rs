@@ -12,6 +12,7 @@ mod printer;
 #[cfg(test)]
 mod reference;
 mod report;
+mod servers;
 mod terminal;
 
 use std::process::ExitCode;

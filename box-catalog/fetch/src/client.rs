@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::patience::Patience;
 use crate::{FetchError, Stop};
 
 /// How many times an answer may lead elsewhere.
@@ -77,6 +78,31 @@ struct Inner {
     runtime: Runtime,
     stall: Duration,
 }
+
+/// A request that is sent, small enough for memory, and that does no harm when it is sent twice.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// `POST` and the like.
+    pub method: reqwest::Method,
+    /// Where to.
+    pub url: Url,
+    /// What kind of content is sent.
+    pub kind: &'static str,
+    /// The content.
+    pub body: Vec<u8>,
+}
+
+/// What a server answered to a [`Call`], whatever it thinks of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// 200 and the like.
+    pub status: u16,
+    /// What it has to say.
+    pub bytes: Vec<u8>,
+}
+
+/// Bytes of an answer to a call that are read.
+const MAX_ANSWER: u64 = 16 << 20;
 
 /// A small answer, read whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,21 +172,60 @@ impl Client {
             }
             let answer = self.ask(url, request).await?;
             let from = answer.url().clone();
-            let too_large = || FetchError::TooLarge { url: shown(url), limit };
-            if answer.content_length().is_some_and(|length| length > limit) {
-                return Err(too_large());
-            }
-            let mut bytes = Vec::new();
-            let mut body = answer.bytes_stream();
-            while let Some(piece) = body.next().await {
-                let piece = piece.map_err(|source| self.broken(url, source))?;
-                if (bytes.len() + piece.len()) as u64 > limit {
-                    return Err(too_large());
-                }
-                bytes.extend_from_slice(&piece);
-            }
+            let bytes = self.read(url, answer, limit).await?;
             Ok(Document { bytes, url: from })
         })
+    }
+
+    /// Sends `call`; where the server, or the way to it, has a weak moment, again.
+    ///
+    /// # Errors
+    /// Each [`FetchError`] that has a URL, but none for what the server says of the request: that is in the answer.
+    pub fn send(&self, call: &Call, note: &dyn Fn(&str), stop: &Stop) -> Result<Answer, FetchError> {
+        let mut patience = Patience::default();
+        self.run(stop, async {
+            loop {
+                match self.send_once(call).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => patience.wait(error, note).await?,
+                }
+            }
+        })
+    }
+
+    async fn send_once(&self, call: &Call) -> Result<Answer, FetchError> {
+        let url = &call.url;
+        let mut request = self.0.http.request(call.method.clone(), url.clone());
+        if let Some(token) = self.token(url) {
+            request = request.bearer_auth(token.secret.as_str());
+        }
+        if !call.body.is_empty() {
+            request = request.header(CONTENT_TYPE, call.kind).body(call.body.clone());
+        }
+        let answer = request.send().await.map_err(|source| self.broken(url, source))?;
+        let status = answer.status().as_u16();
+        let passing = FetchError::Status { url: shown(url), status, again: again(&answer) };
+        if passing.is_passing() {
+            return Err(passing);
+        }
+        Ok(Answer { status, bytes: self.read(url, answer, MAX_ANSWER).await? })
+    }
+
+    async fn read(&self, url: &Url, answer: Response, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let too_large = || FetchError::TooLarge { url: shown(url), limit };
+        if answer.content_length().is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        let mut body = answer.bytes_stream();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|source| self.broken(url, source))?;
+            if (bytes.len() + piece.len()) as u64 > limit {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
     }
 
     /// Runs `work` to its end or to the switch.

@@ -9,14 +9,16 @@ mod download;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod patience;
 mod progress;
 mod stop;
 mod sums;
 
 pub use checksum::{Algorithm, Checksum, InvalidChecksum};
-pub use client::{Client, Document, Settings, Token, shown};
+pub use client::{Answer, Call, Client, Document, Settings, Token, shown};
 pub use download::{Downloaded, Request, Slot};
 pub use error::FetchError;
 pub use progress::{Progress, Quiet};
+pub use reqwest::Method;
 pub use stop::Stop;
 pub use sums::Sums;

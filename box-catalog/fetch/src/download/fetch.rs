@@ -14,8 +14,8 @@ use rustix::fs::FallocateFlags;
 
 use super::follow::Follower;
 use super::journal::{BLOCK, Journal, Version, this_boot};
-use super::patience::Patience;
 use super::{Downloaded, Request};
+use crate::patience::Patience;
 use crate::{Client, FetchError, Progress, Stop, shown};
 
 /// How many ranges are fetched at once.
@@ -161,13 +161,8 @@ impl Fetch<'_> {
         self.client.ask(&self.request.url, request).await
     }
 
-    /// Waits before another try, or gives the error back.
     async fn wait(&self, patience: &mut Patience, error: FetchError) -> Result<(), FetchError> {
-        let told = error.to_string();
-        let wait = patience.after(error, chance())?;
-        self.progress.note(&format!("{told}; again in {:.1} s", wait.as_secs_f64()));
-        tokio::time::sleep(wait).await;
-        Ok(())
+        patience.wait(error, &|text| self.progress.note(text)).await
     }
 
     /// Where a part begins, and of which version of the file it is.
@@ -439,16 +434,6 @@ pub(super) fn content_range(header: &str) -> Option<(u64, u64)> {
 /// What tells versions apart for sure: a strong entity tag, else the date of the last change.
 fn validator(etag: Option<&str>, modified: Option<&str>) -> Option<String> {
     etag.filter(|etag| etag.starts_with('"')).or(modified).map(str::to_owned)
-}
-
-/// A number between 0 and 1.
-fn chance() -> f64 {
-    let mut byte = [0];
-    // Without chance, it is in the middle.
-    match rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty()) {
-        Ok(_) => f64::from(byte[0]) / 255.0,
-        Err(_) => 0.5,
-    }
 }
 
 #[cfg(test)]

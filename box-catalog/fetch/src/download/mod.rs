@@ -12,7 +12,6 @@
 mod fetch;
 mod follow;
 mod journal;
-mod patience;
 mod slot;
 
 use std::path::PathBuf;

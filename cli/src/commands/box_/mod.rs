@@ -3,7 +3,9 @@ mod build;
 mod export;
 mod import;
 mod list;
+mod login;
 mod progress;
+mod push;
 mod remove;
 mod serve;
 mod token;
@@ -30,6 +32,9 @@ enum Command {
     Export(export::Args),
     Import(import::Args),
     List(list::Args),
+    Login(login::Args),
+    Logout(login::LogoutArgs),
+    Push(push::Args),
     Remove(remove::Args),
     Serve(serve::Args),
     Token(token::Args),
@@ -42,6 +47,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Export(args) => export::run(args, context),
         Command::Import(args) => import::run(args, context),
         Command::List(args) => list::run(args, context),
+        Command::Login(args) => login::run(args, context),
+        Command::Logout(args) => login::logout(args, context),
+        Command::Push(args) => push::run(args, context),
         Command::Remove(args) => remove::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Token(args) => token::run(args, context),

@@ -13,7 +13,7 @@ const OBEYED: Duration = Duration::from_secs(120);
 
 /// Counts failures. It is shared by all that work on one file.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     failures: u32,
 }
 
@@ -25,7 +25,7 @@ impl Patience {
 
     /// How long to wait before another try; the error comes back where there is to be none. `chance` in 0 to 1 keeps those who
     /// failed together from trying together (as in Brooker, “Exponential Backoff And Jitter”, 2015).
-    pub fn after(&mut self, error: FetchError, chance: f64) -> Result<Duration, FetchError> {
+    fn after(&mut self, error: FetchError, chance: f64) -> Result<Duration, FetchError> {
         self.failures += 1;
         if !error.is_passing() || self.failures >= TRIES {
             return Err(error);
@@ -35,6 +35,25 @@ impl Patience {
         }
         let most = LONGEST.min(FIRST * 2_u32.pow(self.failures - 1));
         Ok(most.mul_f64(0.5 + chance / 2.0))
+    }
+
+    /// Waits before another try and says so, or gives the error back.
+    pub async fn wait(&mut self, error: FetchError, note: &dyn Fn(&str)) -> Result<(), FetchError> {
+        let told = error.to_string();
+        let wait = self.after(error, chance())?;
+        note(&format!("{told}; again in {:.1} s", wait.as_secs_f64()));
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// A number between 0 and 1.
+fn chance() -> f64 {
+    let mut byte = [0];
+    // Without chance, it is in the middle.
+    match rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty()) {
+        Ok(_) => f64::from(byte[0]) / 255.0,
+        Err(_) => 0.5,
     }
 }
 

@@ -1,0 +1,142 @@
+//! Bringing a box to a repository: only those of its chunks travel that are not there yet.
+
+mod api;
+mod cut;
+mod pack;
+
+use std::path::{Path, PathBuf};
+
+use posada_fetch::{Client, Stop};
+use url::Url;
+
+use crate::{BoxError, Cancel, Form, Progress, Store, StoredBox, Version};
+use api::Api;
+
+/// How many chunks are asked about at once.
+const ASKED: usize = 16_384;
+/// Bytes of chunks, as they are, that travel together.
+const BUNDLE: u64 = 16 << 20;
+/// How often chunks may be gone again when the list of them is handed in.
+const TRIES: usize = 3;
+
+/// What a file is to be in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The repository.
+    pub server: Url,
+    /// The box: `team/web`.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// For which provider it is, as Vagrant calls it: `libvirt`.
+    pub provider: String,
+    /// For which architecture: `amd64`.
+    pub architecture: String,
+    /// Whether all may see it from now on; a version that was released does not change any more.
+    pub release: bool,
+}
+
+/// What a push came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Pushed {
+    /// Bytes of the file.
+    pub size: u64,
+    /// Its chunks.
+    pub chunks: usize,
+    /// Those that were not there.
+    pub new_chunks: usize,
+    /// Bytes that were sent for them.
+    pub sent: u64,
+}
+
+/// Pushes the file at `path`.
+///
+/// # Errors
+/// [`BoxError::Io`], [`BoxError::Fetch`], [`BoxError::Repository`], [`BoxError::Cancelled`]. What has arrived stays; the
+/// next push of it goes on from there.
+pub fn push_file(
+    client: &Client,
+    path: &Path,
+    to: &Published,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Pushed, BoxError> {
+    let stop = Stop::default();
+    let _watch = cancel.on_cancel({
+        let stop = stop.clone();
+        move || stop.stop()
+    });
+    let api = Api { client, server: &to.server, stop: &stop, progress };
+    let file = cut::cut(path, progress, cancel)?;
+    let mut pushed = Pushed { size: file.size, chunks: file.chunks.len(), ..Pushed::default() };
+    let mut wanted = file.distinct();
+    for _ in 0..TRIES {
+        let mut missing = Vec::new();
+        for digests in wanted.chunks(ASKED) {
+            missing.extend(api.missing(digests)?);
+        }
+        let places = file.places(&missing);
+        progress.phase("pushing", Some(places.iter().map(|place| u64::from(place.length)).sum()));
+        for places in bundles(&places) {
+            let bundle = file.bundle(places)?;
+            pushed.sent += bundle.len() as u64;
+            api.put_chunks(bundle)?;
+            progress.advance(places.iter().map(|place| u64::from(place.length)).sum());
+        }
+        pushed.new_chunks += missing.len();
+        match api.put_manifest(to, &file.manifest())? {
+            // Let go of in between: nobody had named them yet.
+            Some(gone) => wanted = gone,
+            None => {
+                if to.release {
+                    progress.phase("releasing", None);
+                    api.release(to)?;
+                }
+                return Ok(pushed);
+            }
+        }
+    }
+    Err(BoxError::Repository {
+        server: posada_fetch::shown(&to.server),
+        what: "lets chunks go as soon as they come".to_owned(),
+        hint: Some("whoever runs it should give pushes more time".to_owned()),
+        kind: posada_provider_api::FaultKind::Environment,
+    })
+}
+
+impl Store {
+    /// Pushes a box of the store with its disk, packed as Vagrant's boxes for libvirt are.
+    ///
+    /// # Errors
+    /// [`BoxError::MissingForm`] for a box without a disk; else those of [`push_file`].
+    pub fn push(
+        &self,
+        client: &Client,
+        stored: &StoredBox,
+        to: &Published,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Pushed, BoxError> {
+        stored.layer(Form::Disk)?;
+        self.scratch(|scratch| {
+            let file: PathBuf = pack::disk(stored, scratch.path(), progress, cancel)?;
+            push_file(client, &file, to, progress, cancel)
+        })
+    }
+}
+
+/// Divides chunks into what travels together.
+fn bundles(places: &[cut::Place]) -> impl Iterator<Item = &[cut::Place]> {
+    let mut rest = places;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|place| {
+            bytes += u64::from(place.length);
+            bytes <= BUNDLE
+        });
+        // One chunk is smaller than a bundle.
+        let (now, later) = rest.split_at(fits.count());
+        rest = later;
+        (!now.is_empty()).then_some(now)
+    })
+}

@@ -1,0 +1,105 @@
+use std::path::PathBuf;
+
+use posada_box_catalog::{BoxRef, Form, Published, Version, VersionReq, host_architecture, push_file};
+use serde_json::json;
+use url::Url;
+
+use super::progress::Shown;
+use super::{add, work};
+use crate::commands::operation;
+use crate::context::Context;
+use crate::exit::ExitStatus;
+use crate::failure::{CliError, Result};
+use crate::printer::style::bytes;
+use crate::servers::{ClientArgs, client, server};
+
+/// Bring a box to a repository
+///
+/// Only those parts of it travel that the repository does not have, and a push that was broken off goes on where it was. The version is
+/// seen by all once all of it is there, and does not change any more then. Without FILE, it is the box of that name in the store
+/// with its disk, packed as Vagrant's boxes for libvirt are.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The box: `team/web`
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// What is pushed: a `.box` file, a disk image, an archive of a root file system
+    #[arg(value_name = "FILE", requires = "version", requires = "provider")]
+    file: Option<PathBuf>,
+
+    /// Its version; without FILE, the newest in the store
+    #[arg(long = "version", value_name = "VERSION", value_parser = add::version)]
+    version: Option<Version>,
+
+    /// For which provider it is, as Vagrant calls it: `libvirt` for disks, `lxc` for root file systems
+    #[arg(long, value_name = "PROVIDER", requires = "file")]
+    provider: Option<String>,
+
+    /// For which architecture; without it, the box's own, or this host's
+    #[arg(long, value_name = "ARCHITECTURE")]
+    architecture: Option<String>,
+
+    /// The repository, where it is not the one that boxes come from
+    #[arg(long, value_name = "URL", value_parser = server)]
+    to: Option<Url>,
+
+    /// Leave the version unseen: files for other providers are to follow
+    #[arg(long)]
+    no_release: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
+    let (client, servers) = client(context, &args.client)?;
+    let server = args.to.or(servers.default_server()?).ok_or_else(|| {
+        CliError::usage(
+            "no repository is known",
+            "name it with `--to URL`, or log in to it with `posada box login URL`",
+        )
+    })?;
+    let (printer, release) = (&context.printer, !args.no_release);
+    let shown = Shown::new(printer, &args.name);
+    let (published, pushed) = match (args.file, args.version, args.provider) {
+        (Some(file), Some(version), Some(provider)) => {
+            let architecture = args.architecture.unwrap_or_else(|| host_architecture().to_owned());
+            let to = Published { server, name: args.name, version, provider, architecture, release };
+            let pushed = work(context, |cancel| push_file(&client, &file, &to, &shown, cancel))?;
+            (to, pushed)
+        }
+        (_, version, _) => {
+            let (orchestrator, _) = operation::orchestrator(context)?;
+            let exactly = version.map(|version| VersionReq::parse(&format!("= {version}"))).transpose();
+            let exactly = exactly
+                .map_err(|error| CliError::usage(error.to_string(), "give the version as it is listed"))?;
+            let wanted = BoxRef::Named(args.name.clone());
+            let stored = orchestrator.store().resolve(&wanted, exactly.as_ref(), Form::Disk)?;
+            let own = stored.metadata.architecture.clone();
+            let architecture = args.architecture.or(own).unwrap_or_else(|| host_architecture().to_owned());
+            let (version, provider) = (stored.version.clone(), "libvirt".to_owned());
+            let to = Published { server, name: args.name, version, provider, architecture, release };
+            let pushed =
+                work(context, |cancel| orchestrator.store().push(&client, &stored, &to, &shown, cancel))?;
+            (to, pushed)
+        }
+    };
+    shown.finish();
+    let palette = printer.err_palette();
+    printer.note(&format!(
+        "{} {} {} is {} {}  {}",
+        palette.tick(),
+        palette.strong(&published.name),
+        published.version,
+        if published.release { "released at" } else { "at" },
+        published.server,
+        palette.faint(&format!("{} of {} sent", bytes(pushed.sent), bytes(pushed.size))),
+    ));
+    printer.json(&json!({
+        "event": "box_pushed", "name": published.name, "version": published.version, "provider": published.provider,
+        "architecture": published.architecture, "server": published.server, "released": published.release,
+        "size": pushed.size, "chunks": pushed.chunks, "new_chunks": pushed.new_chunks, "sent": pushed.sent,
+    }));
+    Ok(ExitStatus::OK)
+}

@@ -1,0 +1,213 @@
+//! Which repositories the user knows, and with which tokens: `servers.json` in Posada's home, which is the user's alone.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use posada_fetch::{Client, Settings, Token};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::context::{Context, env};
+use crate::failure::{CliError, Result};
+
+/// Names the repository that boxes come from where nothing else is said.
+const URL: &str = "POSADA_SERVER_URL";
+/// A token for it.
+const TOKEN: &str = "POSADA_SERVER_TOKEN";
+
+/// How servers are reached.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ClientArgs {
+    /// A file with certificates (PEM) of authorities to trust besides the system's
+    #[arg(long, value_name = "FILE", env = "POSADA_CACERT")]
+    pub cacert: Option<PathBuf>,
+
+    /// Take any certificate: whoever is on the line may read and change everything
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// What is known of servers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Servers {
+    /// Where boxes come from.
+    default: Option<Url>,
+    tokens: Vec<Known>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Known {
+    server: Url,
+    token: String,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("server", &self.server.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Servers {
+    /// What was kept.
+    ///
+    /// # Errors
+    /// [`CliError::Host`] where it cannot be read, or makes no sense.
+    pub fn load(home: &Path) -> Result<Self> {
+        let path = file(home);
+        let bytes = match fs_err::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.map_err(|error| CliError::host("cannot read the servers' tokens", error))?,
+        };
+        let damaged = |error: serde_json::Error| CliError::Host {
+            what: format!("`{}` is damaged: {error}", path.display()),
+            hint: Some("remove it, and log in again with `posada box login URL`".to_owned()),
+            source: None,
+        };
+        Ok(serde_json::from_slice(&bytes).map_err(damaged)?)
+    }
+
+    /// Keeps it, for this user only.
+    ///
+    /// # Errors
+    /// [`CliError::Host`].
+    pub fn save(&self, home: &Path) -> Result<()> {
+        let save = || -> std::io::Result<()> {
+            fs_err::create_dir_all(home)?;
+            // Made with mode 0600.
+            let mut new = tempfile::NamedTempFile::new_in(home)?;
+            new.write_all(&serde_json::to_vec_pretty(self)?)?;
+            new.as_file().sync_all()?;
+            new.persist(file(home))?;
+            Ok(())
+        };
+        Ok(save().map_err(|error| CliError::host("cannot keep the servers' tokens", error))?)
+    }
+
+    /// Keeps `token` for `server`; the first server there is becomes the one that boxes come from.
+    pub fn log_in(&mut self, server: Url, token: String, default: bool) {
+        self.tokens.retain(|known| known.server.origin() != server.origin());
+        if default || self.default.is_none() {
+            self.default = Some(server.clone());
+        }
+        self.tokens.push(Known { server, token });
+    }
+
+    /// Forgets the server; whether it was known.
+    pub fn log_out(&mut self, server: &Url) -> bool {
+        let before = self.tokens.len();
+        self.tokens.retain(|known| known.server.origin() != server.origin());
+        let was_default = self.default.as_ref().is_some_and(|default| default.origin() == server.origin());
+        if was_default {
+            self.default = None;
+        }
+        was_default || self.tokens.len() < before
+    }
+
+    /// Where boxes come from: what the environment says, else what was logged into.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] where the environment's URL is none.
+    pub fn default_server(&self) -> Result<Option<Url>> {
+        match env(URL).filter(|text| !text.is_empty()) {
+            Some(text) => Ok(Some(server(&text).map_err(|why| {
+                CliError::usage(format!("{URL} cannot be used: {why}"), "set it to a URL, or unset it")
+            })?)),
+            None => Ok(self.default.clone()),
+        }
+    }
+
+    /// All tokens there are, with the environment's for the server that boxes come from.
+    ///
+    /// # Errors
+    /// Those of [`Servers::default_server`].
+    pub fn tokens(&self) -> Result<Vec<Token>> {
+        let given = env(TOKEN).filter(|text| !text.is_empty());
+        let given = given.zip(self.default_server()?).map(|(secret, server)| (server, secret));
+        let kept = self.tokens.iter().map(|known| (known.server.clone(), known.token.clone()));
+        Ok(given
+            .into_iter()
+            .chain(kept)
+            .map(|(server, secret)| Token { server, secret: secret.into() })
+            .collect())
+    }
+}
+
+/// A client that knows the user's tokens.
+///
+/// # Errors
+/// Those of [`Servers::load`] and [`Client::new`].
+pub fn client(context: &Context, args: &ClientArgs) -> Result<(Client, Servers)> {
+    let servers = Servers::load(&context.host.home)?;
+    let client = client_with(args, servers.tokens()?)?;
+    Ok((client, servers))
+}
+
+/// A client with these tokens.
+///
+/// # Errors
+/// Those of [`Client::new`].
+pub fn client_with(args: &ClientArgs, tokens: Vec<Token>) -> Result<Client> {
+    let settings = Settings {
+        authorities: args.cacert.iter().cloned().collect(),
+        insecure: args.insecure,
+        tokens,
+        ..Settings::default()
+    };
+    Ok(Client::new(settings)?)
+}
+
+/// Takes the URL of a server.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn server(text: &str) -> std::result::Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("`{text}` is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(format!("`{text}` is no web server: write `https://boxes.example.org`"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL is no place for secrets: keep a token with `posada box login URL`".to_owned());
+    }
+    Ok(url)
+}
+
+fn file(home: &Path) -> PathBuf {
+    home.join("servers.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_kept_for_the_user_alone_and_not_shown() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut servers = Servers::load(temp.path()).unwrap();
+        let url = |text| server(text).unwrap();
+        servers.log_in(url("https://one.example.org/sub"), "first".to_owned(), false);
+        servers.log_in(url("https://two.example.org"), "second".to_owned(), false);
+        servers.log_in(url("https://one.example.org"), "third".to_owned(), false);
+        servers.save(temp.path()).unwrap();
+        let mode = fs_err::metadata(file(temp.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut again = Servers::load(temp.path()).unwrap();
+        assert_eq!(again.default.as_ref().unwrap().as_str(), "https://one.example.org/sub");
+        assert_eq!(again.tokens.iter().map(|known| &*known.token).collect::<Vec<_>>(), ["second", "third"]);
+        assert!(!format!("{again:?}").contains("second"));
+        assert!(again.log_out(&url("https://one.example.org")));
+        assert!(!again.log_out(&url("https://one.example.org")));
+        assert_eq!((again.default.is_none(), again.tokens.len()), (true, 1));
+        fs_err::write(file(temp.path()), "{").unwrap();
+        assert!(Servers::load(temp.path()).is_err());
+    }
+
+    #[test]
+    fn urls_with_secrets_are_refused() {
+        for bad in ["", "boxes", "ftp://h/", "https://me:secret@h/", "https://token@h/", "file:///x"] {
+            let why = server(bad).unwrap_err();
+            assert!(!why.contains("secret@"), "{why}");
+        }
+    }
+}

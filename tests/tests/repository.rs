@@ -1,0 +1,149 @@
+//! A team's repository: served, filled, and read back, by the binary alone.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+
+use nix::sys::signal::Signal;
+use posada_tests::sandbox::{Caller, Running};
+use posada_tests::{Sandbox, net};
+use serde_json::Value;
+
+/// A repository that is served; its URL.
+fn serve(sandbox: &Sandbox, arguments: &[&str]) -> (Running, String) {
+    let storage = storage(sandbox);
+    let all = ["box", "serve", &storage, "--listen", "127.0.0.1:0", "--json"];
+    let mut running = sandbox.start(&[&all, arguments].concat());
+    let mut line = String::new();
+    // One byte at a time: what comes later is its own.
+    let mut out = BufReader::with_capacity(1, running.child().stdout.as_mut().expect("its output"));
+    out.read_line(&mut line).expect("a line");
+    let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    assert_eq!(event["event"], "serving");
+    let url = event["url"].as_str().expect("a URL").to_owned();
+    (running, url)
+}
+
+fn storage(sandbox: &Sandbox) -> String {
+    sandbox.root().join("repository").display().to_string()
+}
+
+fn port(url: &str) -> u16 {
+    url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+fn token(sandbox: &Sandbox, name: &str, namespace: &str) -> String {
+    sandbox
+        .ok(&["box", "token", "create", &storage(sandbox), name, "--push", namespace])
+        .stdout
+        .trim()
+        .to_owned()
+}
+
+fn text(bytes: u64) -> String {
+    (0..bytes / 8).map(|number| format!("{number:07}\n")).collect()
+}
+
+fn event<'a>(events: &'a [Value], name: &str) -> &'a Value {
+    events.iter().find(|event| event["event"] == name).unwrap_or_else(|| panic!("{name}: {events:?}"))
+}
+
+#[test]
+fn what_is_pushed_is_in_the_catalog_and_a_second_version_sends_what_changed() {
+    let sandbox = Sandbox::bare(Caller::Root);
+    let (server, url) = serve(&sandbox, &[]);
+    let token = token(&sandbox, "ci", "team");
+    sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0).says("as ci");
+    let kept = sandbox.home().join("servers.json");
+    assert_eq!(kept.metadata().expect("tokens").permissions().mode() & 0o777, 0o600);
+
+    let content = text(6 << 20);
+    let file = sandbox.file("web.box", &content);
+    let push = |version: &str| {
+        let file = file.to_str().expect("text");
+        sandbox.json(&["box", "push", "team/web", file, "--version", version, "--provider", "libvirt"])
+    };
+    let first = event(&push("1.0.0"), "box_pushed").clone();
+    assert_eq!(first["size"], content.len());
+    // Half of it is longer, from the middle on.
+    let (head, tail) = content.split_at(3 << 20);
+    sandbox.file("web.box", &format!("{head}something new\n{tail}"));
+    let second = event(&push("1.1.0"), "box_pushed").clone();
+    let (new, all) =
+        (second["new_chunks"].as_u64().expect("a number"), second["chunks"].as_u64().expect("a number"));
+    assert!(new <= 3 && all > 30, "{second}");
+
+    let answer = net::http_get(port(&url), "/api/v2/vagrant/team/web");
+    for there in ["\"1.0.0\"", "\"1.1.0\"", "\"libvirt\"", "sha256"] {
+        assert!(answer.contains(there), "{answer}");
+    }
+    let answer = net::http_get(port(&url), "/team/web/versions/1.1.0/libvirt/amd64/vagrant.box");
+    assert!(answer.ends_with(&format!("{head}something new\n{tail}")), "the file as it was pushed");
+
+    // A version that was released stays what it is.
+    let again = [
+        "box",
+        "push",
+        "team/web",
+        file.to_str().expect("text"),
+        "--version",
+        "1.0.0",
+        "--provider",
+        "libvirt",
+    ];
+    sandbox.run(&again).ended_with(2).says("1.0.0");
+
+    server.signal(Signal::SIGTERM);
+    let served = server.wait();
+    assert_eq!(served.code, 0, "{served}");
+    assert!(served.stdout.contains("\"event\":\"request\""), "{served}");
+    assert!(!served.stdout.contains(&token) && !served.stderr.contains(&token), "no log has secrets");
+}
+
+#[test]
+fn who_may_not_push_is_told_why_and_nothing_is_kept() {
+    let sandbox = Sandbox::bare(Caller::Root);
+    let (server, url) = serve(&sandbox, &["--private"]);
+    let token = token(&sandbox, "other", "others");
+    let file = sandbox.file("web.box", "a box").display().to_string();
+    let push = ["box", "push", "team/web", &file, "--version", "1.0.0", "--provider", "lxc", "--to", &url];
+    sandbox.run(&push).ended_with(4).says("box login");
+    sandbox
+        .run_with_input(&["box", "login", &url], b"posada_nothing")
+        .ended_with(2)
+        .says("does not know this token");
+    sandbox.run_with_input(&["box", "login", &url], b"").ended_with(2).says("no token was given");
+    assert!(!sandbox.home().join("servers.json").exists());
+    sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    sandbox.run(&push).ended_with(4).says("team");
+    assert!(
+        net::http_get(port(&url), "/team/web").starts_with("HTTP/1.0 401")
+            || net::http_get(port(&url), "/team/web").starts_with("HTTP/1.1 401")
+    );
+    sandbox.ok(&["box", "token", "revoke", &storage(&sandbox), "other"]);
+    sandbox.run(&push).ended_with(4).says("may have been revoked");
+    sandbox.ok(&["box", "logout", &url]);
+    sandbox.run(&["box", "logout", &url]).ended_with(2);
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.wait().code, 0);
+    // Nobody is there any more.
+    sandbox.run(&["box", "login", &url, "--json"]).ended_with(2);
+}
+
+#[test]
+fn a_server_that_is_killed_has_kept_what_it_took() {
+    let sandbox = Sandbox::bare(Caller::Root);
+    let (server, url) = serve(&sandbox, &[]);
+    let token = token(&sandbox, "ci", "*");
+    sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    let file = sandbox.file("web.box", &text(1 << 20)).display().to_string();
+    sandbox.ok(&["box", "push", "team/web", &file, "--version", "1", "--provider", "lxc"]);
+    server.signal(Signal::SIGKILL);
+    let _ = server.wait();
+    let (server, again) = serve(&sandbox, &[]);
+    assert!(net::http_get(port(&again), "/api/v2/vagrant/team/web").contains("\"lxc\""));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code, 0);
+    let taken = ["box", "serve", &storage(&sandbox), "--listen", "192.0.2.1:1"];
+    sandbox.run(&taken).ended_with(4).says("192.0.2.1:1");
+    sandbox.run(&["box", "serve", "ftp://x/"]).ended_with(2).says("no place for a repository");
+}
