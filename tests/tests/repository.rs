@@ -96,6 +96,7 @@ fn what_is_pushed_is_in_the_catalog_and_a_second_version_sends_what_changed() {
     let served = server.wait();
     assert_eq!(served.code, 0, "{served}");
     assert!(served.stdout.contains("\"event\":\"request\""), "{served}");
+    assert!(!served.stdout.contains("\"complete\":false"), "all that was asked for was sent: {served}");
     assert!(!served.stdout.contains(&token) && !served.stderr.contains(&token), "no log has secrets");
 }
 

@@ -77,14 +77,21 @@ pub(super) async fn record(State(site): State<Site>, request: Request, next: Nex
         agent: agent(&request),
         cause: None,
     };
-    let mut record = Record { site, access, began: Instant::now() };
+    let mut record = Record { site, access, began: Instant::now(), expected: None };
     let mut response = next.run(request).await;
     record.access.status = response.status().as_u16();
     record.access.cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
     record.access.token = response.extensions_mut().remove::<TokenName>().map(|name| name.0);
-    // A body that hyper need not ask is over when it begins.
-    record.access.complete = response.body().is_end_stream();
+    // Hyper does not ask for more than was announced, and for nothing where no body is wanted.
+    record.expected = if record.access.method == "HEAD" { Some(0) } else { announced(&response) };
     response.map(|body| Body::new(Counted { body, record }))
+}
+
+/// Bytes of a response's body, where they are known beforehand.
+fn announced(response: &Response) -> Option<u64> {
+    let header =
+        response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    header.or_else(|| response.body().size_hint().exact())
 }
 
 /// Tells of the request when it is dropped, whatever became of it.
@@ -92,11 +99,14 @@ struct Record {
     site: Site,
     access: Access,
     began: Instant,
+    /// Bytes of the whole answer, where that is known beforehand.
+    expected: Option<u64>,
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         self.access.took = self.began.elapsed();
+        self.access.complete |= self.expected == Some(self.access.bytes);
         self.site.0.metrics.end(&self.access);
         self.site.0.log.access(&self.access);
     }
