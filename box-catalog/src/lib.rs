@@ -26,7 +26,7 @@ pub use kernel::KernelUnpacker;
 pub use metadata::{BoxMetadata, Form, Os, host_architecture};
 pub use posada_image::Format as ImageFormat;
 pub use progress::{Progress, Quiet};
-pub use push::{Published, Pushed, push_file};
+pub use push::{Fate, Published, Pushed, decide, push_file};
 pub use reference::{BoxRef, InvalidRef, Version, VersionReq};
 pub use store::{NewBox, Removed, Store, StoredBox, StoredDisk, Which};
 pub use unpack::Refusal;

@@ -116,6 +116,16 @@ impl Servers {
         }
     }
 
+    /// The server that was named, or the one that boxes come from.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] where there is neither.
+    pub fn or_default(&self, named: Option<Url>) -> Result<Url> {
+        let hint = "name it with `--to URL`, or log in to it with `posada box login URL`";
+        let known = named.map_or_else(|| self.default_server(), |named| Ok(Some(named)))?;
+        Ok(known.ok_or_else(|| CliError::usage("no repository is known", hint))?)
+    }
+
     /// All tokens there are, with the environment's for the server that boxes come from.
     ///
     /// # Errors

@@ -92,6 +92,19 @@ fn what_is_pushed_is_in_the_catalog_and_a_second_version_sends_what_changed() {
     ];
     sandbox.run(&again).ended_with(2).says("1.0.0");
 
+    // Out of the catalog, and back; one that is not released is not in it yet.
+    let catalog = || net::http_get(port(&url), "/api/v2/vagrant/team/web");
+    sandbox.ok(&["box", "yank", "team/web", "--version", "1.1.0"]);
+    assert!(!catalog().contains("\"1.1.0\"") && catalog().contains("\"1.0.0\""));
+    sandbox.ok(&["box", "yank", "team/web", "--version", "1.1.0", "--undo"]);
+    assert!(catalog().contains("\"1.1.0\""));
+    let later = [&again[..5], &["1.2.0", "--provider", "libvirt", "--no-release"]].concat();
+    sandbox.ok(&later);
+    assert!(!catalog().contains("\"1.2.0\""));
+    sandbox.ok(&["box", "release", "team/web", "--version", "1.2.0"]);
+    assert!(catalog().contains("\"1.2.0\""));
+    sandbox.run(&["box", "release", "team/web", "--version", "9"]).ended_with(2).says("9");
+
     server.signal(Signal::SIGTERM);
     let served = server.wait();
     assert_eq!(served.code, 0, "{served}");

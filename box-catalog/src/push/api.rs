@@ -6,8 +6,8 @@ use posada_provider_api::FaultKind;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Published;
-use crate::{BoxError, Progress};
+use super::{Fate, Published};
+use crate::{BoxError, Progress, Version};
 
 /// Which chunks a file is made of.
 #[derive(Debug, Serialize)]
@@ -69,9 +69,14 @@ impl Api<'_> {
         self.accepted(&answer).map(|()| None)
     }
 
-    /// Lets all see the version.
-    pub fn release(&self, to: &Published) -> Result<(), BoxError> {
-        let path = format!("api/v1/boxes/{}/versions/{}/release", to.name, to.version);
+    /// Releases a version, or takes it out of the catalog and back.
+    pub fn decide(&self, name: &str, version: &Version, fate: Fate) -> Result<(), BoxError> {
+        let word = match fate {
+            Fate::Released => "release",
+            Fate::Yanked => "yank",
+            Fate::Unyanked => "unyank",
+        };
+        let path = format!("api/v1/boxes/{name}/versions/{version}/{word}");
         let answer = self.send(Method::POST, &path, "application/json", Vec::new())?;
         self.accepted(&answer)
     }

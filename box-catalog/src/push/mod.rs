@@ -49,6 +49,37 @@ pub struct Pushed {
     pub sent: u64,
 }
 
+/// What becomes of a version as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// All may see it, and it does not change any more.
+    Released,
+    /// It is not in the catalog any more; who knows its files' URLs can still fetch them.
+    Yanked,
+    /// It is in the catalog again.
+    Unyanked,
+}
+
+/// Has the repository at `server` do that to a version.
+///
+/// # Errors
+/// [`BoxError::Fetch`], [`BoxError::Repository`], [`BoxError::Cancelled`].
+pub fn decide(
+    client: &Client,
+    server: &Url,
+    (name, version): (&str, &Version),
+    fate: Fate,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), BoxError> {
+    let stop = Stop::default();
+    let _watch = cancel.on_cancel({
+        let stop = stop.clone();
+        move || stop.stop()
+    });
+    Api { client, server, stop: &stop, progress }.decide(name, version, fate)
+}
+
 /// Pushes the file at `path`.
 ///
 /// # Errors
@@ -90,7 +121,7 @@ pub fn push_file(
             None => {
                 if to.release {
                     progress.phase("releasing", None);
-                    api.release(to)?;
+                    api.decide(&to.name, &to.version, Fate::Released)?;
                 }
                 return Ok(pushed);
             }

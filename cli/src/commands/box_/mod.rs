@@ -6,6 +6,7 @@ mod list;
 mod login;
 mod progress;
 mod push;
+mod release;
 mod remove;
 mod serve;
 mod token;
@@ -35,9 +36,11 @@ enum Command {
     Login(login::Args),
     Logout(login::LogoutArgs),
     Push(push::Args),
+    Release(release::Args),
     Remove(remove::Args),
     Serve(serve::Args),
     Token(token::Args),
+    Yank(release::YankArgs),
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
@@ -50,9 +53,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Login(args) => login::run(args, context),
         Command::Logout(args) => login::logout(args, context),
         Command::Push(args) => push::run(args, context),
+        Command::Release(args) => release::run(args, context),
         Command::Remove(args) => remove::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Token(args) => token::run(args, context),
+        Command::Yank(args) => release::yank(args, context),
     }
 }
 

@@ -54,12 +54,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (client, servers) = client(context, &args.client)?;
-    let server = args.to.or(servers.default_server()?).ok_or_else(|| {
-        CliError::usage(
-            "no repository is known",
-            "name it with `--to URL`, or log in to it with `posada box login URL`",
-        )
-    })?;
+    let server = servers.or_default(args.to)?;
     let (printer, release) = (&context.printer, !args.no_release);
     let shown = Shown::new(printer, &args.name);
     let (published, pushed) = match (args.file, args.version, args.provider) {
