@@ -8,6 +8,9 @@ pub const KERNEL: &str = "boot/kernel";
 /// Name of the initial RAM file system that was taken out of a disk, in a box's directory.
 pub const INITRD: &str = "boot/initrd";
 
+/// Name of the list of chunks that a raw disk image is made from again, in a box's directory.
+pub const CHUNKS: &str = "disk.chunks";
+
 /// Name of a disk image of this format in a box's directory.
 pub fn file_name(format: DiskFormat) -> &'static str {
     match format {

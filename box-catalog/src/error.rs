@@ -133,6 +133,14 @@ pub enum BoxError {
         /// The last lines it printed.
         lines: Vec<String>,
     },
+    /// Chunks of a disk image cannot be kept, or it cannot be made from them.
+    #[error("the disk image `{path}` cannot be kept in chunks, or made from them")]
+    Chunks {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        source: posada_chunks::Error,
+    },
     /// It was asked to end early.
     #[error("cancelled")]
     Cancelled,
@@ -192,6 +200,17 @@ pub enum BoxError {
 }
 
 impl BoxError {
+    /// A failure of the chunks of the image at `path`.
+    pub(crate) fn chunks(path: impl Into<PathBuf>, source: posada_chunks::Error) -> Self {
+        use posada_chunks::Error;
+        match source {
+            Error::DiskFull(path) => Self::DiskFull(path),
+            Error::Cancelled => Self::Cancelled,
+            Error::Io { what, path, source } => Self::Io { what, path, source },
+            source => Self::Chunks { path: path.into(), source },
+        }
+    }
+
     /// A failure to do `what` to `path`.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         match source.kind() {
@@ -241,6 +260,7 @@ impl Fault for BoxError {
             | Self::FileMissing(_)
             | Self::NotABox { .. }
             | Self::Build { .. }
+            | Self::Chunks { .. }
             | Self::Damaged { .. } => FaultKind::Box,
             Self::DiskFull(_) | Self::ToolMissing { .. } | Self::IdMap(_) | Self::Io { .. } => {
                 FaultKind::Environment
@@ -309,6 +329,9 @@ impl Fault for BoxError {
             Self::Fetch(error) => return error.hint(),
             Self::Repository { hint, .. } => return hint.clone(),
             Self::Build { .. } => "the lines above are the last that mmdebstrap printed".to_owned(),
+            Self::Chunks { .. } => {
+                "`posada box fsck` finds all that is damaged, and says which boxes to add again".to_owned()
+            }
             Self::Damaged { path, .. } => format!(
                 "remove the directory `{}` and add the box again",
                 path.parent().unwrap_or(path).display()

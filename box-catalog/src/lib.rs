@@ -28,6 +28,6 @@ pub use posada_image::Format as ImageFormat;
 pub use progress::{Progress, Quiet};
 pub use push::{Fate, Published, Pushed, decide, push_file};
 pub use reference::{BoxRef, InvalidRef, Version, VersionReq};
-pub use store::{NewBox, Removed, Store, StoredBox, StoredDisk, Which};
+pub use store::{BoxDamage, BoxFsck, BoxGc, NewBox, Removed, Store, StoredBox, StoredDisk, Which};
 pub use unpack::Refusal;
 pub use worker::{WORKER, worker_entry};

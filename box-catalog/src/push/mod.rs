@@ -149,6 +149,7 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<Pushed, BoxError> {
         stored.layer(Form::Disk)?;
+        let stored = &self.in_place(stored.clone(), progress, cancel)?;
         self.scratch(|scratch| {
             let file: PathBuf = pack::disk(stored, scratch.path(), progress, cancel)?;
             push_file(client, &file, to, progress, cancel)

@@ -57,6 +57,7 @@ impl Store {
     }
 
     /// The box that `wanted` names and that holds `form`, which for a file means that it is added first where that has not been done.
+    /// Its disk image is in place, and stays so as long as what comes back lives.
     ///
     /// # Errors
     /// Those of [`Store::resolve`] and [`Store::add`].
@@ -68,7 +69,7 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
-        match (self.resolve(wanted, requirement, form), wanted) {
+        let stored = match (self.resolve(wanted, requirement, form), wanted) {
             (Err(BoxError::FileNotAdded(_)), BoxRef::File(path)) => {
                 let fingerprint = Fingerprint::of(path)?;
                 let new = NewBox {
@@ -81,7 +82,8 @@ impl Store {
                 added.layer(form).map(|_| added)
             }
             (resolved, _) => resolved,
-        }
+        }?;
+        if form == Form::Disk { self.in_place(stored, progress, cancel) } else { Ok(stored) }
     }
 
     /// Takes an archive from `input`; `what` is what errors call it. Where `form` is a disk, one is

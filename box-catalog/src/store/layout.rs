@@ -46,6 +46,10 @@ impl Layout {
         self.0.join("trash")
     }
 
+    pub fn chunks(&self) -> PathBuf {
+        self.0.join("chunks")
+    }
+
     /// The directory of one box.
     pub fn home(&self, digest: &Digest) -> PathBuf {
         self.trees().join(digest.to_string())

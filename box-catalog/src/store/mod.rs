@@ -6,7 +6,9 @@
 //!     box.json           its names, versions and what is known of it
 //!     rootfs/            its root file system, never changed again
 //!     disk.raw|.qcow2    its disk image, never changed again; a box holds either or both
+//!     disk.chunks        the chunks that disk.raw is made from, where it was divided; disk.raw may then be absent
 //!     boot/              kernel and initrd out of the disk, as its own boot loader would choose them; the kernel unpacked
+//! chunks/                pieces of disk images, each once for all boxes; see posada-chunks
 //! incoming/<id>/         a box being unpacked; locked (flock, shared) by those who do it
 //! trash/<id>/            what is being deleted
 //! ```
@@ -15,9 +17,13 @@
 //! next call that changes the store removes them.
 
 mod add;
+mod chunked;
 mod fingerprint;
+mod fsck;
+mod gc;
 mod incoming;
 mod layout;
+mod lease;
 mod record;
 mod remove;
 mod resolve;
@@ -30,6 +36,8 @@ use posada_provider_api::{BootSource, DiskFormat, Layer, Seeding};
 use serde::Serialize;
 
 pub use add::NewBox;
+pub use fsck::{BoxDamage, BoxFsck};
+pub use gc::BoxGc;
 pub(crate) use incoming::Scratch;
 pub use remove::{Removed, Which};
 
@@ -67,6 +75,8 @@ pub struct StoredBox {
     home: PathBuf,
     #[serde(skip)]
     disk: Option<DiskRecord>,
+    #[serde(skip)]
+    lease: lease::Lease,
 }
 
 impl StoredBox {

@@ -91,6 +91,7 @@ impl Record {
             added: SystemTime::UNIX_EPOCH + Duration::from_secs(name.added),
             home: layout.home(&self.digest),
             disk: self.disk.clone(),
+            lease: super::lease::Lease::default(),
         }
     }
 

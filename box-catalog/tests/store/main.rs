@@ -3,6 +3,7 @@
 
 mod add;
 mod build;
+mod chunks;
 mod crash;
 mod disks;
 mod foreign;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Some("__userns") => return posada_userns::entry(&args[1..]),
         Some(support::CHILD) => return support::child(&args[1..]),
         Some(support::REMOVE) => return support::remove(&args[1..]),
+        Some(support::GC) => return support::gc(&args[1..]),
         Some(support::BUILD) => return support::build(&args[1..]),
         _ => {}
     }
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         crash::trials(),
         disks::trials(),
         foreign::trials(),
+        chunks::trials(),
         ordinary::trials(),
         build::trials(),
     ];

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 pub const CHILD: &str = "__add-in-child";
 /// The word by which this binary becomes [`remove`].
 pub const REMOVE: &str = "__remove-in-child";
+/// The word by which this binary becomes [`gc`].
+pub const GC: &str = "__gc-in-child";
 /// The word by which this binary becomes [`build`].
 pub const BUILD: &str = "__build";
 
@@ -146,6 +148,16 @@ pub fn remove(args: &[OsString]) -> ExitCode {
     let [root, name] = &args[..] else { return ExitCode::from(2) };
     let store = Store::open(root.into(), exe()).unwrap();
     match store.remove(name, &Which::All, false, &|_| Vec::new()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
+/// Collects what nobody needs from a process of its own: `ROOT`.
+pub fn gc(args: &[OsString]) -> ExitCode {
+    let [root] = args else { return ExitCode::from(2) };
+    let store = Store::open(root.into(), exe()).unwrap();
+    match store.gc(false, &|_| Vec::new(), &Quiet, &Cancel::default()) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failure(&error),
     }
