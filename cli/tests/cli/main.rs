@@ -1,5 +1,6 @@
 //! The command line as a user runs it, without any machine.
 
+mod boxes;
 mod offline;
 mod support;
 mod terminal;

@@ -75,8 +75,6 @@ fn requirement(text: &str) -> std::result::Result<VersionReq, String> {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (orchestrator, _) = operation::orchestrator(context)?;
-    let stored =
-        orchestrator.store().resolve(&BoxRef::Named(args.name.clone()), args.version.as_ref(), Form::Disk)?;
     let shown = Shown::new(&context.printer, &args.name);
     let export = Export {
         format: args.format.into(),
@@ -84,7 +82,13 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         output: args.output,
         replace: args.force,
     };
-    work(context, |cancel| stored.export(&export, &shown, cancel))?;
+    let wanted = BoxRef::Named(args.name);
+    let stored = work(context, |cancel| {
+        let stored =
+            orchestrator.store().obtain(&wanted, args.version.as_ref(), Form::Disk, &shown, cancel)?;
+        stored.export(&export, &shown, cancel)?;
+        Ok(stored)
+    })?;
     shown.finish();
     let palette = context.printer.err_palette();
     context.printer.note(&format!(

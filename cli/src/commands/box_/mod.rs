@@ -1,10 +1,14 @@
 mod add;
 mod build;
 mod export;
+mod fsck;
+mod gc;
 mod import;
+mod info;
 mod list;
 mod login;
 mod progress;
+mod prune;
 mod push;
 mod release;
 mod remove;
@@ -31,10 +35,14 @@ enum Command {
     Add(add::Args),
     Build(build::Args),
     Export(export::Args),
+    Fsck(fsck::Args),
+    Gc(gc::Args),
     Import(import::Args),
+    Info(info::Args),
     List(list::Args),
     Login(login::Args),
     Logout(login::LogoutArgs),
+    Prune(prune::Args),
     Push(push::Args),
     Release(release::Args),
     Remove(remove::Args),
@@ -54,6 +62,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Logout(args) => login::logout(args, context),
         Command::Push(args) => push::run(args, context),
         Command::Release(args) => release::run(args, context),
+        Command::Fsck(args) => fsck::run(args, context),
+        Command::Gc(args) => gc::run(args, context),
+        Command::Info(args) => info::run(args, context),
+        Command::Prune(args) => prune::run(args, context),
         Command::Remove(args) => remove::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Token(args) => token::run(args, context),
@@ -78,4 +90,28 @@ struct BoxEvent<'a> {
     event: &'static str,
     #[serde(flatten)]
     stored: &'a posada_box_catalog::StoredBox,
+}
+
+/// Which machines are made from which boxes.
+struct Machines(Vec<posada_orchestrator::Entry>);
+
+impl Machines {
+    /// All of this user's. One that cannot be read may be made from any box, and is an error, unless they are `ignored`.
+    fn of(orchestrator: &posada_orchestrator::Orchestrator, ignored: bool) -> Result<Self> {
+        let (entries, damaged) = orchestrator.machines().list()?;
+        match damaged.into_iter().next().filter(|_| !ignored) {
+            Some(error) => Err(error.into()),
+            None => Ok(Self(entries)),
+        }
+    }
+
+    /// Those that are made from the box with this digest, with where their projects are.
+    fn made_from(&self, digest: &posada_box_catalog::Digest) -> Vec<String> {
+        let digest = digest.to_string();
+        self.0
+            .iter()
+            .filter(|entry| entry.record.box_digest == digest)
+            .map(|entry| format!("{} ({})", entry.record.name, entry.record.project.path.display()))
+            .collect()
+    }
 }

@@ -1,8 +1,7 @@
-use posada_box_catalog::{Digest, Version, Which};
-use posada_orchestrator::Entry;
+use posada_box_catalog::{Version, Which};
 
-use super::BoxEvent;
 use super::add::version;
+use super::{BoxEvent, Machines};
 use crate::commands::operation;
 use crate::context::Context;
 use crate::exit::ExitStatus;
@@ -19,12 +18,22 @@ pub struct Args {
     name: String,
 
     /// Which version; may be left out where there is one
-    #[arg(long = "version", value_name = "VERSION", conflicts_with = "all", value_parser = version)]
+    #[arg(
+        long = "version",
+        visible_alias = "box-version",
+        value_name = "VERSION",
+        conflicts_with = "all",
+        value_parser = version
+    )]
     version: Option<Version>,
 
     /// All versions
     #[arg(long)]
     all: bool,
+
+    /// Both the root file system and the disk image of that name, as is done anyway
+    #[arg(long)]
+    all_providers: bool,
 
     /// Also where machines are made from it: they keep working, new ones cannot be made
     #[arg(long, short)]
@@ -33,18 +42,16 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (orchestrator, _) = operation::orchestrator(context)?;
-    let (entries, damaged) = orchestrator.machines().list()?;
-    // A machine that cannot be read may be made from the box: its error comes before anything is lost.
-    if let Some(error) = damaged.into_iter().next().filter(|_| !args.force) {
-        return Err(error.into());
-    }
+    let machines = Machines::of(&orchestrator, args.force)?;
+    // A name stands for both forms of a box, and Vagrant's option asks for what is always done.
+    let Args { all_providers: _, .. } = args;
     let which = match (args.version, args.all) {
         (Some(version), _) => Which::Version(version),
         (None, true) => Which::All,
         (None, false) => Which::Only,
     };
     let removed =
-        orchestrator.store().remove(&args.name, &which, args.force, &|digest| made_from(&entries, digest))?;
+        orchestrator.store().remove(&args.name, &which, args.force, &|digest| machines.made_from(digest))?;
     let printer = &context.printer;
     let palette = printer.err_palette();
     for stored in &removed.boxes {
@@ -53,14 +60,4 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     }
     printer.note(&palette.faint(&format!("{} freed", bytes(removed.freed))));
     Ok(ExitStatus::OK)
-}
-
-/// The machines that are made from the box with this digest, with where their projects are.
-fn made_from(entries: &[Entry], digest: &Digest) -> Vec<String> {
-    let digest = digest.to_string();
-    entries
-        .iter()
-        .filter(|entry| entry.record.box_digest == digest)
-        .map(|entry| format!("{} ({})", entry.record.name, entry.record.project.path.display()))
-        .collect()
 }
