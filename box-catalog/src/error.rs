@@ -53,6 +53,27 @@ pub enum BoxError {
         /// What there is, newest first.
         have: Vec<Version>,
     },
+    /// A reference of a kind that nothing here can fetch.
+    #[error("`{reference}` cannot be fetched: {kind} are not part of this version")]
+    NoSource {
+        /// The reference.
+        reference: String,
+        /// What it would take.
+        kind: &'static str,
+    },
+    /// A box is named, and nothing says which catalog is to be asked.
+    #[error("no catalog is known that the box `{0}` could come from")]
+    NoCatalog(String),
+    /// A source has the box, but not as it is wanted.
+    #[error("there is no `{name}` with {what}")]
+    NotOffered {
+        /// The box.
+        name: String,
+        /// What was asked for: ``provider `libvirt` ``.
+        what: String,
+        /// What there is instead.
+        have: Vec<String>,
+    },
     /// A file that a Vmfile names has not been added yet.
     #[error("the box file `{0}` is not in the store")]
     FileNotAdded(PathBuf),
@@ -250,12 +271,15 @@ impl Fault for BoxError {
             | Self::InUse { .. }
             | Self::Ambiguous { .. }
             | Self::NoRecipe { .. }
+            | Self::NoSource { .. }
+            | Self::NoCatalog(_)
             | Self::Cancelled => FaultKind::User,
             Self::Recipe { .. } => FaultKind::Config,
             Self::Missing { .. }
             | Self::MissingForm { .. }
             | Self::MissingVersion { .. }
             | Self::NoVersion { .. }
+            | Self::NotOffered { .. }
             | Self::FileNotAdded(_)
             | Self::FileMissing(_)
             | Self::NotABox { .. }
@@ -292,6 +316,14 @@ impl Fault for BoxError {
                 format!("use `provider: {provider}`, or add {file} beside it with `posada box add FILE --name {name}`")
             }
             Self::MissingVersion { have, .. } | Self::NoVersion { have, .. } => format!("there is {}", list(have)),
+            Self::NotOffered { have, .. } if have.is_empty() => return None,
+            Self::NotOffered { have, .. } => format!("there is {}", list(have)),
+            Self::NoCatalog(_) => {
+                "set POSADA_SERVER_URL to the catalog's URL, or log in to it with `posada box login URL`".to_owned()
+            }
+            Self::NoSource { .. } => {
+                "fetch the file by other means and add it with `posada box add FILE --name NAME`".to_owned()
+            }
             Self::Ambiguous { have, .. } => {
                 format!("name one of {} with `--version`, or all with `--all`", list(have))
             }

@@ -7,6 +7,10 @@ pub trait Progress: Send + Sync {
     fn phase(&self, text: &str, total: Option<u64>);
     /// The phase has gone through this many more bytes.
     fn advance(&self, bytes: u64);
+    /// The phase goes on where an earlier one ended: this many bytes need no work any more.
+    fn resume(&self, bytes: u64) {
+        self.advance(bytes);
+    }
     /// Something the user should know although the work goes on.
     fn warn(&self, text: &str);
 }

@@ -50,7 +50,8 @@ impl Context {
                 strategy.data_dir().join("posada")
             }
         };
-        let host = Host { home, exe: PathBuf::from(OWN_EXE), command };
+        let remotes = crate::servers::remotes(&home, &crate::servers::ClientArgs::of_environment())?;
+        let host = Host { home, exe: PathBuf::from(OWN_EXE), command, remotes };
         Ok(Self { printer, host, vmfile: global.vmfile.clone(), home_dir, runtime: OnceCell::new() })
     }
 

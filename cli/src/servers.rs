@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use posada_box_catalog::Remotes;
 use posada_fetch::{Client, Settings, Token};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -142,6 +143,23 @@ impl Servers {
     }
 }
 
+impl ClientArgs {
+    /// What the environment says, for commands that have no such options.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        Self { cacert: std::env::var_os("POSADA_CACERT").map(PathBuf::from), insecure: false }
+    }
+}
+
+/// How boxes are fetched that are not in the store of `home`.
+///
+/// # Errors
+/// Those of [`Servers::load`] and [`Servers::default_server`].
+pub fn remotes(home: &Path, args: &ClientArgs) -> Result<Remotes> {
+    let servers = Servers::load(home)?;
+    Ok(Remotes { settings: settings(args, servers.tokens()?), catalog: servers.default_server()? })
+}
+
 /// A client that knows the user's tokens.
 ///
 /// # Errors
@@ -157,13 +175,16 @@ pub fn client(context: &Context, args: &ClientArgs) -> Result<(Client, Servers)>
 /// # Errors
 /// Those of [`Client::new`].
 pub fn client_with(args: &ClientArgs, tokens: Vec<Token>) -> Result<Client> {
-    let settings = Settings {
+    Ok(Client::new(settings(args, tokens))?)
+}
+
+fn settings(args: &ClientArgs, tokens: Vec<Token>) -> Settings {
+    Settings {
         authorities: args.cacert.iter().cloned().collect(),
         insecure: args.insecure,
         tokens,
         ..Settings::default()
-    };
-    Ok(Client::new(settings)?)
+    }
 }
 
 /// Takes the URL of a server.

@@ -11,6 +11,8 @@ pub struct Host {
     pub exe: PathBuf,
     /// The words of the running command, for those who wait for it: `posada up`.
     pub command: String,
+    /// How boxes are fetched that are not in the store.
+    pub remotes: posada_box_catalog::Remotes,
 }
 
 impl Host {

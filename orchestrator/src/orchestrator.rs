@@ -33,7 +33,7 @@ impl Orchestrator {
     /// [`Error::Io`] where `host.home` cannot be made; [`Error::Box`] where the box store cannot be opened.
     pub fn open(host: Host, sink: Arc<dyn EventSink>, cancel: Cancel) -> Result<Self, Error> {
         make_private_dir(&host.home).map_err(Error::io("make Posada's home"))?;
-        let store = Store::open(host.boxes(), host.exe.clone())?;
+        let store = Store::open(host.boxes(), host.exe.clone())?.with_remotes(host.remotes.clone());
         Ok(Self {
             machines: Machines::at(host.machines()),
             backends: Backends::new(&host),

@@ -5,20 +5,35 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::InvalidRef;
+use super::{InvalidRef, UrlRef};
 
 /// The longest name of a box, bytes: it becomes part of file names.
 const MAX_NAME: usize = 128;
+/// The longest reference, bytes: what servers take as a URL.
+const MAX_REFERENCE: usize = 8192;
 
-/// What a Vmfile's `box` says.
+/// What a Vmfile's `box` says. The grammar is in `docs/boxes.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum BoxRef {
-    /// A box known by name: `debian/12`.
+    /// A box known by name, in the store or in a catalog: `debian/12`.
     Named(String),
-    /// A file on this host: starts with `/`, `./`, `../` or `~/`.
+    /// A file on this host: starts with `/`, `./`, `../`, `~/` or `file:///`.
     File(PathBuf),
+    /// A file on a web server: `https://example.org/a.box#sha256=…`.
+    Url(UrlRef),
+    /// An image or artifact in an OCI registry, what follows `oci:`.
+    Oci(String),
+    /// An image of a simplestreams server, what follows `simplestreams:`.
+    Simplestreams(String),
+    /// A box in an object store, the whole URL: `s3://bucket/prefix`.
+    ObjectStore(String),
+    /// A box built here from a recipe, whose name or path follows `build:`.
+    Build(String),
 }
+
+/// What starts the reference of a box in an object store.
+const OBJECT_STORES: [&str; 4] = ["s3://", "gs://", "az://", "azure://"];
 
 impl BoxRef {
     /// Takes a reference.
@@ -29,15 +44,52 @@ impl BoxRef {
         if ["/", "./", "../", "~/"].iter().any(|start| text.starts_with(start)) {
             return Ok(Self::File(PathBuf::from(text)));
         }
-        let parts: Vec<&str> = text.split('/').collect();
-        if text.len() <= MAX_NAME && parts.len() <= 2 && parts.iter().all(|part| is_part(part)) {
-            Ok(Self::Named(text.to_owned()))
-        } else {
-            Err(InvalidRef(format!(
-                "`{text}` is no box: write a name such as `debian/12`, or a path that starts with `/` or `./`"
-            )))
+        if let Some(path) = text.strip_prefix("file://") {
+            return match path.starts_with('/') {
+                true => Ok(Self::File(PathBuf::from(path))),
+                false => Err(InvalidRef(format!(
+                    "`{text}` names no file: write `file:///` and the rest of its path"
+                ))),
+            };
+        }
+        if text.starts_with("https://") || text.starts_with("http://") {
+            return UrlRef::parse(text).map(Self::Url);
+        }
+        if OBJECT_STORES.iter().any(|start| text.starts_with(start)) {
+            return of_kind("", text).map(Self::ObjectStore);
+        }
+        match text.split_once(':') {
+            Some(("oci", rest)) => of_kind(text, rest).map(Self::Oci),
+            Some(("simplestreams", rest)) => of_kind(text, rest).map(Self::Simplestreams),
+            Some(("build", rest)) => of_kind(text, rest).map(Self::Build),
+            _ => named(text),
         }
     }
+}
+
+fn named(text: &str) -> Result<BoxRef, InvalidRef> {
+    let parts: Vec<&str> = text.split('/').collect();
+    if text.len() <= MAX_NAME && parts.len() <= 2 && parts.iter().all(|part| is_part(part)) {
+        return Ok(BoxRef::Named(text.to_owned()));
+    }
+    let shown: String = text.chars().take(MAX_NAME).collect();
+    Err(InvalidRef(format!(
+        "`{shown}` is no box: write a name such as `debian/12`, a path that starts with `/` or `./`, a URL, or one of \
+         `oci:`, `simplestreams:`, `s3://` and `build:` and what follows it"
+    )))
+}
+
+/// What follows the word that says which kind of source it is: something, and no space or control character.
+fn of_kind(text: &str, rest: &str) -> Result<String, InvalidRef> {
+    let usable = |c: char| !c.is_whitespace() && !c.is_control();
+    if !rest.is_empty() && rest.len() <= MAX_REFERENCE && rest.chars().all(usable) {
+        return Ok(rest.to_owned());
+    }
+    Err(InvalidRef(format!(
+        "`{}` names no box: something without spaces has to follow, such as `oci:registry.example.org/web:1.2`, \
+         `simplestreams:https://images.example.org/debian/12`, `s3://bucket/web` or `build:debian/12`",
+        if text.is_empty() { rest } else { text }
+    )))
 }
 
 /// One side of the slash: letters, digits, `.`, `_` and `-`, and neither `.` nor `-` first.
@@ -51,6 +103,11 @@ impl fmt::Display for BoxRef {
         match self {
             Self::Named(name) => f.pad(name),
             Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+            Self::Oci(rest) => write!(f, "oci:{rest}"),
+            Self::Simplestreams(rest) => write!(f, "simplestreams:{rest}"),
+            Self::ObjectStore(url) => f.write_str(url),
+            Self::Build(rest) => write!(f, "build:{rest}"),
         }
     }
 }
@@ -64,12 +121,17 @@ impl TryFrom<String> for BoxRef {
 
 impl From<BoxRef> for String {
     fn from(value: BoxRef) -> String {
-        value.to_string()
+        match value {
+            BoxRef::Url(url) => url.into(),
+            other => other.to_string(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -81,22 +143,59 @@ mod tests {
             assert_eq!(BoxRef::parse(path), Ok(BoxRef::File(PathBuf::from(path))));
         }
         let long = "x".repeat(200);
-        for bad in ["", "/..", "a/b/c", "a//b", ".a/b", "a/..", "-f", "a b", "debian:12", "ä/b", "a/", &long]
-        {
-            assert!(
-                BoxRef::parse(bad).is_err() || matches!(BoxRef::parse(bad), Ok(BoxRef::File(_))),
-                "{bad} must not be a name"
-            );
+        for bad in ["", "a/b/c", "a//b", ".a/b", "a/..", "-f", "a b", "debian:12", "ä/b", "a/", &long] {
+            assert!(BoxRef::parse(bad).is_err(), "{bad} must not be a name");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_source_is_known_by_its_start() {
+        let text = |text: &str| text.to_owned();
+        for (reference, kind) in [
+            ("oci:registry.example.org/a/b:1", BoxRef::Oci(text("registry.example.org/a/b:1"))),
+            ("simplestreams:https://h/x", BoxRef::Simplestreams(text("https://h/x"))),
+            ("s3://bucket/a/b", BoxRef::ObjectStore(text("s3://bucket/a/b"))),
+            ("gs://bucket", BoxRef::ObjectStore(text("gs://bucket"))),
+            ("build:debian/12", BoxRef::Build(text("debian/12"))),
+            ("build:./mine.yaml", BoxRef::Build(text("./mine.yaml"))),
+            ("file:///srv/a.box", BoxRef::File(PathBuf::from("/srv/a.box"))),
+        ] {
+            assert_eq!(BoxRef::parse(reference), Ok(kind), "{reference}");
+        }
+        assert!(matches!(BoxRef::parse("https://h/a.box"), Ok(BoxRef::Url(_))));
+        for bad in [
+            "oci:",
+            "oci:a b",
+            "build:",
+            "build:a\n",
+            "simplestreams:",
+            "file://h/x",
+            "ftp://h/x",
+            "https://",
+        ] {
+            assert!(BoxRef::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn references_round_trip_as_text() {
-        for text in ["debian/12", "./a.box"] {
+        let url = "https://u:p@h/a.box#sha256=00";
+        assert!(BoxRef::parse(url).is_err(), "a checksum has its whole length");
+        let url = format!("https://u:p@h/a.box?x=1#md5={}", "ab".repeat(16));
+        for text in ["debian/12", "./a.box", "oci:a/b:1", "s3://b/p", "build:debian/12", &url] {
             let value = BoxRef::parse(text).unwrap();
             let json = serde_json::to_string(&value).unwrap();
             assert_eq!(serde_json::from_str::<BoxRef>(&json).unwrap(), value);
         }
         assert!(serde_json::from_str::<BoxRef>("\"a b\"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_or_refused(text in "(oci:|https://|s3://|build:|file://|\\./)?[a-z0-9/:@#=.% ä-]{0,40}") {
+            if let Ok(reference) = BoxRef::parse(&text) {
+                prop_assert_eq!(BoxRef::parse(&String::from(reference.clone())), Ok(reference));
+            }
+        }
     }
 }

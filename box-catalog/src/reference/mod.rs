@@ -2,10 +2,12 @@
 
 mod box_ref;
 mod requirement;
+mod url_ref;
 mod version;
 
 pub use box_ref::BoxRef;
 pub use requirement::VersionReq;
+pub use url_ref::UrlRef;
 pub use version::Version;
 
 /// A text that names no box, or is no version or version requirement.

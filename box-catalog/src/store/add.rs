@@ -56,11 +56,11 @@ impl Store {
         self.ingest(&what, file.into(), new, Form::Rootfs, Some(fingerprint), progress, cancel, || Ok(()))
     }
 
-    /// The box that `wanted` names and that holds `form`, which for a file means that it is added first where that has not been done.
-    /// Its disk image is in place, and stays so as long as what comes back lives.
+    /// The box that `wanted` names and that holds `form`; a file is added first where that has not been done, and what is
+    /// elsewhere is fetched. Its disk image is in place, and stays so as long as what comes back lives.
     ///
     /// # Errors
-    /// Those of [`Store::resolve`] and [`Store::add`].
+    /// Those of [`Store::resolve`], [`Store::add`] and [`Store::fetch`].
     pub fn obtain(
         &self,
         wanted: &BoxRef,
@@ -81,6 +81,16 @@ impl Store {
                 let added = self.add(path, &new, progress, cancel)?;
                 added.layer(form).map(|_| added)
             }
+            (Ok(stored), _) => Ok(stored),
+            (resolved, BoxRef::File(_)) => resolved,
+            (
+                Err(
+                    missing @ (BoxError::Missing { .. }
+                    | BoxError::MissingVersion { .. }
+                    | BoxError::MissingForm { .. }),
+                ),
+                elsewhere,
+            ) => self.fetch_missing(elsewhere, requirement, form, missing, progress, cancel),
             (resolved, _) => resolved,
         }?;
         if form == Form::Disk { self.in_place(stored, progress, cancel) } else { Ok(stored) }
@@ -178,11 +188,7 @@ impl Store {
 
 /// The name that a file goes by which a Vmfile names by its path: readable, and another one for each path.
 fn file_name(path: &Path) -> String {
-    use sha2::{Digest as _, Sha256};
     use std::os::unix::ffi::OsStrExt;
 
-    let stem = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem: String = stem.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
-    let hash = crate::Digest::from_bytes(Sha256::digest(path.as_os_str().as_bytes()).into());
-    format!("file/{}-{}", hash.short(), stem.trim_start_matches('-'))
+    crate::source::digest_name("file", path.as_os_str().as_bytes(), &path.to_string_lossy())
 }

@@ -53,6 +53,7 @@ pub struct Store {
     layout: Layout,
     /// Our own binary.
     exe: PathBuf,
+    remotes: std::sync::Arc<crate::Remotes>,
 }
 
 /// A box in the store, under one of its names.
@@ -151,7 +152,17 @@ impl Store {
         // Programs of ours work in other directories.
         let whole =
             |path: PathBuf| std::path::absolute(&path).map_err(|error| BoxError::io("find", path, error));
-        Ok(Self { layout: Layout::open(whole(root)?)?, exe: whole(exe)? })
+        Ok(Self { layout: Layout::open(whole(root)?)?, exe: whole(exe)?, remotes: std::sync::Arc::default() })
+    }
+
+    /// The same store, which fetches what it is asked for and does not have by `remotes`.
+    #[must_use]
+    pub fn with_remotes(self, remotes: crate::Remotes) -> Self {
+        Self { remotes: std::sync::Arc::new(remotes), ..self }
+    }
+
+    pub(crate) fn remotes(&self) -> &crate::Remotes {
+        &self.remotes
     }
 
     /// All boxes, each under each of its names: by name, then newest first.

@@ -33,6 +33,7 @@ impl Store {
                     .ok_or_else(|| BoxError::FileNotAdded(path.clone()))
                     .and_then(|stored| stored.layer(form).map(|_| stored))
             }
+            elsewhere => self.named(&crate::source::stored_name(elsewhere), requirement, form),
         }
     }
 

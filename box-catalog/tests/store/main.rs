@@ -10,6 +10,7 @@ mod foreign;
 mod formats;
 mod hostile;
 mod ordinary;
+mod remote;
 mod support;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         chunks::trials(),
         ordinary::trials(),
         build::trials(),
+        remote::trials(),
     ];
     let trials: Vec<Trial> = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -167,7 +167,7 @@ impl Screen {
     }
 
     fn bar(&self) -> ProgressStyle {
-        self.styled("{spinner} {msg}  {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}")
+        self.styled("{spinner} {msg}  {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}  {eta} left")
     }
 
     fn counter(&self) -> ProgressStyle {

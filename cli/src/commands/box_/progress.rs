@@ -23,7 +23,20 @@ struct Phase {
     text: String,
     total: Option<u64>,
     done: u64,
+    /// What of it needed no work.
+    resumed: u64,
     began: Instant,
+}
+
+impl Phase {
+    /// Bytes a second so far, and how many seconds are left by that.
+    fn rate(&self) -> (Option<u64>, Option<u64>) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rate = (seconds > 0.0).then(|| ((self.done - self.resumed) as f64 / seconds) as u64);
+        let left = self.total.map(|total| total.saturating_sub(self.done));
+        let left = left.zip(rate.filter(|rate| *rate > 0)).map(|(left, rate)| left.div_ceil(rate));
+        (rate, left)
+    }
 }
 
 impl<'a> Shown<'a> {
@@ -76,7 +89,7 @@ impl Progress for Shown<'_> {
         self.printer.json(&json!({
             "event": "phase", "machine": null, "phase": format!("{text} {}", self.subject),
         }));
-        *now = Some(Phase { text: text.to_owned(), total, done: 0, began: Instant::now() });
+        *now = Some(Phase { text: text.to_owned(), total, done: 0, resumed: 0, began: Instant::now() });
     }
 
     fn advance(&self, bytes: u64) {
@@ -87,14 +100,25 @@ impl Progress for Shown<'_> {
         let text = format!("{}  {}", self.subject, phase.text);
         self.printer.screen().advance(&self.subject, &text, phase.done, phase.total);
         if before / STEP != phase.done / STEP {
+            let (bytes_per_second, seconds_left) = phase.rate();
             self.printer.json(&json!({
                 "event": "progress",
                 "machine": null,
                 "subject": self.subject,
                 "done": phase.done,
                 "total": phase.total,
+                "bytes_per_second": bytes_per_second,
+                "seconds_left": seconds_left,
             }));
         }
+    }
+
+    fn resume(&self, bytes: u64) {
+        if let Some(phase) = self.now().as_mut() {
+            phase.done += bytes;
+            phase.resumed += bytes;
+        }
+        self.printer.note(&format!("· {}  goes on after {}", self.subject, style::bytes(bytes)));
     }
 
     fn warn(&self, text: &str) {

@@ -169,7 +169,7 @@ impl Decoder<'_> {
     fn box_ref(&mut self, given: &Given<'_>) -> Option<BoxRef> {
         match self.parsed(given, BoxRef::parse)? {
             BoxRef::File(path) => Some(BoxRef::File(self.host_path(given, &path.to_string_lossy())?)),
-            named @ BoxRef::Named(_) => Some(named),
+            elsewhere => Some(elsewhere),
         }
     }
 

@@ -20,8 +20,9 @@ pub(super) const DEFAULTS: &[Field] = &[
     Field::new(
         "box",
         Shape::Text(&BOX),
-        "The box the machine is made of: a name such as `debian/12`, or the path of a file that begins with `/`, \
-         `./`, `../` or `~/`. A relative path starts from the project's folder.",
+        "The box the machine is made of: a name such as `debian/12`, the path of a file that begins with `/`, \
+         `./`, `../` or `~/`, or a URL, with `#sha256=…` after it where its content is to be checked (all forms: \
+         `docs/boxes.md`). A relative path starts from the project's folder.",
         "debian/12",
     ),
     Field::new(

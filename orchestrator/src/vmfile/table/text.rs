@@ -18,8 +18,8 @@ pub(in crate::vmfile) static PARAM_NAME: Text =
     Text::new("a name of letters, digits, `_` and `-` that begins with a letter")
         .pattern(r"^[A-Za-z_][A-Za-z0-9_-]*$");
 pub(super) static BOX: Text =
-    Text::new("a box such as `debian/12`, or a path that begins with `/`, `./`, `../` or `~/`")
-        .pattern(r"^(/|\./|\.\./|~/)|^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?$");
+    Text::new("a box such as `debian/12`, a path that begins with `/`, `./`, `../` or `~/`, or a URL")
+        .pattern(r"^(/|\./|\.\./|~/)|^(https?|s3|gs|az|azure|file)://.|^(oci|simplestreams|build):.|^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?$");
 pub(super) static VERSIONS: Text = Text::new("a version, or a requirement such as `>= 12.1, < 13`").words();
 pub(super) static TEXT: Text = Text::new("text");
 pub(super) static WORD: Text = Text::new("text").words().empty();

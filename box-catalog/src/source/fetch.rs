@@ -1,0 +1,174 @@
+//! Bringing a box from elsewhere into the store.
+
+use std::cell::Cell;
+
+use posada_fetch::{Checksum, Client, Request, Slot, Stop};
+use url::Url;
+
+use super::{Brought, Errand, Offer, Wanted, source_of};
+use crate::store::{NewBox, Store, StoredBox};
+use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
+
+/// The largest file that is fetched, bytes.
+const LIMIT: u64 = 1 << 42;
+
+/// What is to be done with a box that is fetched.
+#[derive(Debug, Clone, Default)]
+pub struct FetchOptions {
+    /// What it is called in the store; `None` takes what its source calls it.
+    pub name: Option<String>,
+    /// Whether it takes the place of other content of its name and version.
+    pub replace: bool,
+    /// What its content has to come to, where the source does not say, or is not believed.
+    pub checksum: Option<Checksum>,
+    /// Whether what came earlier is thrown away.
+    pub clean: bool,
+}
+
+impl Store {
+    /// Fetches what is `wanted` of the box that `reference` names into the store. A download that was broken off goes on.
+    ///
+    /// # Errors
+    /// [`BoxError::NoSource`], [`BoxError::NoCatalog`], [`BoxError::NotOffered`], [`BoxError::Fetch`],
+    /// [`BoxError::Repository`], and those of [`Store::add`].
+    pub fn fetch(
+        &self,
+        reference: &BoxRef,
+        wanted: &Wanted,
+        options: &FetchOptions,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<StoredBox, BoxError> {
+        let remotes = self.remotes();
+        let source = source_of(reference, remotes)?;
+        let client = Client::new(remotes.settings.clone())?;
+        let stop = Stop::default();
+        let _watch = cancel.on_cancel({
+            let stop = stop.clone();
+            move || stop.stop()
+        });
+        let form = wanted.form.unwrap_or(Form::Disk);
+        let errand = Errand { store: self, form, client: &client, stop: &stop, progress, cancel };
+        let offers = source.offers(&errand)?;
+        let offer = wanted.choose(&reference.to_string(), offers, host_architecture())?;
+        let new = NewBox {
+            name: options.name.clone().unwrap_or_else(|| offer.name.clone()),
+            version: offer.version.clone(),
+            user: None,
+            replace: options.replace,
+        };
+        match source.bring(&offer, &errand)? {
+            Brought::Stored(stored) => Ok(*stored),
+            Brought::File(path) => self.add(&path, &new, progress, cancel),
+            Brought::Url(url, checksum) => {
+                let checksum = options.checksum.clone().or(checksum);
+                self.download(&errand, &offer, &url, checksum, &new, options.clean)
+            }
+        }
+    }
+
+    fn download(
+        &self,
+        errand: &Errand<'_>,
+        offer: &Offer,
+        url: &Url,
+        checksum: Option<Checksum>,
+        new: &NewBox,
+        clean: bool,
+    ) -> Result<StoredBox, BoxError> {
+        let there = || self.same(offer, checksum.as_ref(), new);
+        if let Some(stored) = there()? {
+            return Ok(stored);
+        }
+        let cache = self.root().join("downloads");
+        let waited = Cell::new(false);
+        let open = || {
+            let waiting = || {
+                waited.set(true);
+                errand.progress.phase("waiting for who fetches it already", None);
+            };
+            Slot::open(errand.client, &cache, url, &waiting, errand.stop)
+        };
+        let mut slot = open()?;
+        if waited.get()
+            && let Some(stored) = there()?
+        {
+            return Ok(stored);
+        }
+        if clean {
+            slot.clear()?;
+            slot = open()?;
+        }
+        let request = Request { url: url.clone(), checksum, limit: LIMIT };
+        let came = slot.fetch(errand.client, &request, &Told(errand.progress), errand.stop)?;
+        let added = self.add(&came.path, new, errand.progress, errand.cancel);
+        // What only lacked room or time is kept for the next time.
+        if !matches!(added, Err(BoxError::Cancelled | BoxError::DiskFull(_) | BoxError::Io { .. })) {
+            slot.clear()?;
+        }
+        added
+    }
+
+    /// The box in the store that has this name, version and content.
+    fn same(
+        &self,
+        offer: &Offer,
+        checksum: Option<&Checksum>,
+        new: &NewBox,
+    ) -> Result<Option<StoredBox>, BoxError> {
+        let Some(checksum) = checksum.map(ToString::to_string) else { return Ok(None) };
+        let boxes = self.list()?.into_iter();
+        let mut same = boxes.filter(|stored| stored.name == new.name && stored.version == offer.version);
+        Ok(same.find(|stored| format!("sha256:{}", stored.digest) == checksum))
+    }
+
+    /// Fetches what the store was found not to have, which `missing` says. A source that does not have it either, or cannot be
+    /// asked, leaves that as the error.
+    pub(crate) fn fetch_missing(
+        &self,
+        reference: &BoxRef,
+        requirement: Option<&VersionReq>,
+        form: Form,
+        missing: BoxError,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<StoredBox, BoxError> {
+        let named = matches!(reference, BoxRef::Named(_));
+        if named && self.remotes().catalog.is_none() {
+            return Err(missing);
+        }
+        let wanted = Wanted { requirement: requirement.cloned(), ..Wanted::newest(form) };
+        let options = FetchOptions { replace: !named, ..FetchOptions::default() };
+        match self.fetch(reference, &wanted, &options, progress, cancel) {
+            Ok(stored) => stored.layer(form).map(|_| stored),
+            Err(BoxError::Cancelled) => Err(BoxError::Cancelled),
+            Err(BoxError::Fetch(posada_fetch::FetchError::NotFound { .. })) if named => Err(missing),
+            // Another form may do.
+            Err(error) if matches!(missing, BoxError::MissingForm { .. }) => {
+                progress.warn(&format!("the catalog was asked for `{reference}`, too: {error}"));
+                Err(missing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Passes on what a download tells.
+struct Told<'a>(&'a dyn Progress);
+
+impl posada_fetch::Progress for Told<'_> {
+    fn begin(&self, total: Option<u64>, have: u64) {
+        self.0.phase("fetching", total);
+        if have > 0 {
+            self.0.resume(have);
+        }
+    }
+
+    fn came(&self, bytes: u64) {
+        self.0.advance(bytes);
+    }
+
+    fn note(&self, text: &str) {
+        self.0.warn(text);
+    }
+}

@@ -1,0 +1,153 @@
+//! Where boxes come from: a reference resolves to a source, and there is a file here for each kind of it.
+//!
+//! A source says what it has ([`Offer`]s), one of which is chosen by what is [`Wanted`], and then brings it: as a file on
+//! this host, or right into the store. A download that was broken off goes on where it ended.
+
+mod catalog;
+mod document;
+mod fetch;
+mod offer;
+mod provider;
+mod url;
+
+use std::path::PathBuf;
+
+use ::url::Url;
+use posada_fetch::{Checksum, Client, Settings, Stop};
+
+pub use fetch::FetchOptions;
+pub use offer::{Offer, Wanted};
+pub use provider::form_of;
+
+use crate::store::{Store, StoredBox};
+use crate::{BoxError, BoxRef, Cancel, Form, Progress};
+
+/// How places elsewhere are reached.
+#[derive(Debug, Clone, Default)]
+pub struct Remotes {
+    /// What the client for HTTP may use.
+    pub settings: Settings,
+    /// The catalog that boxes come from which are named and not in the store.
+    pub catalog: Option<Url>,
+}
+
+/// One kind of place that boxes come from.
+pub trait Source {
+    /// What it has of the box: every version, provider and architecture, in any order.
+    ///
+    /// # Errors
+    /// Those of the place.
+    fn offers(&self, errand: &Errand<'_>) -> Result<Vec<Offer>, BoxError>;
+
+    /// Brings one of its offers, or says where it is.
+    ///
+    /// # Errors
+    /// Those of the place; what came may be kept in the cache.
+    fn bring(&self, offer: &Offer, errand: &Errand<'_>) -> Result<Brought, BoxError>;
+}
+
+/// What a source works with.
+#[derive(Clone, Copy)]
+pub struct Errand<'a> {
+    /// Where the box is to come.
+    pub store: &'a Store,
+    /// The form that is needed.
+    pub form: Form,
+    /// Asks web servers.
+    pub client: &'a Client,
+    /// Ends what the client does.
+    pub stop: &'a Stop,
+    /// Receives what it has to tell.
+    pub progress: &'a dyn Progress,
+    /// Ends it early.
+    pub cancel: &'a Cancel,
+}
+
+/// What a source has brought.
+pub enum Brought {
+    /// A file that is as the source says, checked where anything was known of it.
+    File(PathBuf),
+    /// A file that is still to be fetched.
+    Url(Url, Option<Checksum>),
+    /// A box that the source has made in the store.
+    Stored(Box<StoredBox>),
+}
+
+/// The source that `reference` names.
+///
+/// # Errors
+/// [`BoxError::NoSource`] where this version has none of that kind, [`BoxError::NoCatalog`].
+pub(crate) fn source_of(reference: &BoxRef, remotes: &Remotes) -> Result<Box<dyn Source>, BoxError> {
+    let kind = match reference {
+        BoxRef::Named(name) => {
+            return Ok(Box::new(catalog::Catalog::of_name(name, remotes.catalog.as_ref())?));
+        }
+        BoxRef::Url(url) if url.file_name().ends_with(".json") => {
+            return Ok(Box::new(catalog::Catalog::at(url.url().clone())));
+        }
+        BoxRef::Url(url) => return Ok(Box::new(url::WebFile(url.clone()))),
+        BoxRef::File(_) => "sources for files",
+        BoxRef::Oci(_) => "OCI registries",
+        BoxRef::Simplestreams(_) => "simplestreams servers",
+        BoxRef::ObjectStore(_) => "object stores",
+        BoxRef::Build(_) => "recipes by reference",
+    };
+    Err(BoxError::NoSource { reference: reference.to_string(), kind })
+}
+
+/// The name that a box has in the store which `reference` names: readable, and another one for each reference.
+pub(crate) fn stored_name(reference: &BoxRef) -> String {
+    let (kind, readable) = match reference {
+        BoxRef::Named(name) => return name.clone(),
+        BoxRef::File(path) => ("file", path.to_string_lossy().into_owned()),
+        BoxRef::Url(url) => ("url", url.file_name().to_owned()),
+        BoxRef::Oci(rest) => ("oci", rest.clone()),
+        BoxRef::Simplestreams(rest) => ("simplestreams", rest.clone()),
+        BoxRef::ObjectStore(rest) => ("store", rest.clone()),
+        BoxRef::Build(rest) => ("build", rest.clone()),
+    };
+    digest_name(kind, String::from(reference.clone()).as_bytes(), &readable)
+}
+
+/// `kind/<12 digits>-<what is readable>`.
+pub(crate) fn digest_name(kind: &str, whole: &[u8], readable: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+
+    let stem = readable.rsplit('/').next().unwrap_or_default();
+    let stem: String = stem.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    let hash = crate::Digest::from_bytes(Sha256::digest(whole).into());
+    format!("{kind}/{}-{}", hash.short(), stem.trim_start_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reference_has_a_name_of_its_own_in_the_store() {
+        let name = |text: &str| stored_name(&BoxRef::parse(text).unwrap());
+        assert_eq!(name("debian/12"), "debian/12");
+        let sum = "0".repeat(32);
+        let names = [
+            "https://h/a.box",
+            "https://g/a.box",
+            &format!("https://h/a.box#md5={sum}"),
+            "oci:h/a:1",
+            "oci:h/a:2",
+        ]
+        .map(name);
+        for (at, one) in names.iter().enumerate() {
+            assert!(matches!(BoxRef::parse(one), Ok(BoxRef::Named(_))), "{one}");
+            assert!(!names[at + 1..].contains(one), "{names:?}");
+        }
+        assert!(names[0].ends_with("-abox"), "{names:?}");
+    }
+
+    #[test]
+    fn a_kind_without_a_source_is_told() {
+        let refused = source_of(&BoxRef::parse("oci:h/a:1").unwrap(), &Remotes::default()).err().unwrap();
+        assert!(refused.to_string().contains("OCI registries"), "{refused}");
+        let refused = source_of(&BoxRef::parse("team/web").unwrap(), &Remotes::default()).err().unwrap();
+        assert!(matches!(refused, BoxError::NoCatalog(_)), "{refused}");
+    }
+}
