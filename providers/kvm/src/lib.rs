@@ -21,6 +21,7 @@ mod cable;
 mod changes;
 #[cfg(target_arch = "x86_64")]
 mod cmdline;
+mod console_watch;
 mod facts;
 mod failure;
 #[cfg(target_arch = "x86_64")]
@@ -35,7 +36,6 @@ mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
-mod panic;
 mod provider;
 #[cfg(target_arch = "x86_64")]
 pub mod seed;

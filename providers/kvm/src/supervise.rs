@@ -22,10 +22,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::assemble::{Assembly, Ends, assemble};
+use crate::console_watch::ConsoleWatch;
 use crate::failure;
 use crate::folders::Folders;
 use crate::guest::VirtualMachine;
-use crate::panic::PanicWatch;
 use crate::top::Top;
 use crate::{instance, jail};
 
@@ -116,7 +116,7 @@ impl Boot {
         let Ends { console, nat, private } = ends;
         let handle = running.handle();
         // What has been printed meanwhile waits in the cable.
-        let watch = Arc::new(PanicWatch { machine: owner.machine.clone(), handle: handle.clone() });
+        let watch = Arc::new(ConsoleWatch::new(owner.machine.clone(), handle.clone()));
         let console = ConsoleHub::start(console, &owner.dir.console_log(), watch)
             .map_err(refused("keep the console"))?;
         let console = owner.server.lend(console);
