@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy as _;
+use posada_box_catalog::Remotes;
 use posada_orchestrator::{Host, Project};
 use tokio::runtime::{Builder, Runtime};
 
@@ -50,7 +51,8 @@ impl Context {
                 strategy.data_dir().join("posada")
             }
         };
-        let remotes = crate::servers::remotes(&home, &crate::servers::ClientArgs::of_environment())?;
+        // What fetches boxes looks them up: a fault in them is no reason not to halt a machine.
+        let remotes = Remotes::default();
         let host = Host { home, exe: PathBuf::from(OWN_EXE), command, remotes };
         Ok(Self { printer, host, vmfile: global.vmfile.clone(), home_dir, runtime: OnceCell::new() })
     }

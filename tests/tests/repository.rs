@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use posada_tests::sandbox::{Caller, Running};
@@ -160,4 +161,37 @@ fn a_server_that_is_killed_has_kept_what_it_took() {
     let taken = ["box", "serve", &storage(&sandbox), "--listen", "192.0.2.1:1"];
     sandbox.run(&taken).ended_with(4).says("192.0.2.1:1");
     sandbox.run(&["box", "serve", "ftp://x/"]).ended_with(2).says("no place for a repository");
+}
+
+/// A whole system goes there and comes back: `up` fetches the box that its Vmfile names.
+#[test]
+fn a_machine_is_made_of_a_box_that_up_fetches() {
+    let source = Sandbox::new();
+    let listed = source.json(&["box", "list"]);
+    let digest = event(&listed, "box")["digest"].as_str().expect("a digest").to_owned();
+    let tree = source.home().join("boxes/trees").join(digest).join("rootfs");
+    let archive = source.root().join("web.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("--numeric-owner").arg("-cf").arg(&archive).arg("-C").arg(&tree).arg(".");
+    assert!(tar.status().expect("tar runs").success());
+    let (server, url) = serve(&source, &[]);
+    let token = token(&source, "ci", "team");
+    source.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    let file = archive.to_str().expect("text");
+    source.ok(&["box", "push", "team/web", file, "--version", "1.0.0", "--provider", "lxc"]);
+
+    let sandbox = Sandbox::bare(Caller::Root);
+    sandbox.vmfile("box: team/web\nbox_version: '~> 1.0'\nprovider: container\n");
+    sandbox.run(&["up"]).ended_with(7).says("team/web");
+    sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    sandbox.ok(&["up"]);
+    assert_eq!(sandbox.inside("systemctl is-active ssh"), "active");
+    assert!(sandbox.ok(&["box", "list"]).mentions("1.0.0"));
+    // What is wrong with the settings keeps nobody from what does not need them.
+    std::fs::write(sandbox.home().join("servers.json"), "{").expect("written");
+    sandbox.ok(&["status"]);
+    sandbox.run(&["box", "add", "team/other"]).ended_with(4).says("servers.json");
+    sandbox.ok(&["destroy", "--force"]);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code, 0);
 }

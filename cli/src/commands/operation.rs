@@ -4,12 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use posada_orchestrator::vmfile::Vmfile;
-use posada_orchestrator::{Cancel, Error, Orchestrator, Outside, Project};
+use posada_orchestrator::{Cancel, Error, Host, Orchestrator, Outside, Project};
 
 use crate::commands::common::ParamArgs;
 use crate::context::{Context, env, params};
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
+use crate::servers::{ClientArgs, remotes};
 
 /// What the first Ctrl-C is answered with.
 pub const STOPPING: &str = "stopping cleanly; Ctrl-C again stops at once";
@@ -19,9 +20,22 @@ pub const STOPPING: &str = "stopping cleanly; Ctrl-C again stops at once";
 /// # Errors
 /// Those of [`Orchestrator::open`].
 pub fn orchestrator(context: &Context) -> Result<(Orchestrator, Cancel)> {
+    open(context, context.host.clone())
+}
+
+/// The same, which fetches boxes that are not in the store from where the user's settings say.
+///
+/// # Errors
+/// Those of [`Orchestrator::open`] and [`remotes`].
+pub fn fetching_orchestrator(context: &Context) -> Result<(Orchestrator, Cancel)> {
+    let remotes = remotes(&context.host.home, &ClientArgs::of_environment())?;
+    open(context, Host { remotes, ..context.host.clone() })
+}
+
+fn open(context: &Context, host: Host) -> Result<(Orchestrator, Cancel)> {
     let cancel = Cancel::new();
     let sink = Arc::new(context.printer.clone());
-    Ok((Orchestrator::open(context.host.clone(), sink, cancel.clone())?, cancel))
+    Ok((Orchestrator::open(host, sink, cancel.clone())?, cancel))
 }
 
 /// Runs an operation to its end, or to where Ctrl-C lets it end cleanly.

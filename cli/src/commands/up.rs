@@ -64,7 +64,7 @@ enum Provider {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (project, vmfile) = operation::load(context, &args.params)?;
-    let (orchestrator, cancel) = operation::orchestrator(context)?;
+    let (orchestrator, cancel) = operation::fetching_orchestrator(context)?;
     let options = UpOptions {
         provider: args.provider.map(|provider| match provider {
             Provider::Kvm => ProviderKind::Kvm,
