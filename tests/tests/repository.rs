@@ -187,6 +187,15 @@ fn a_machine_is_made_of_a_box_that_up_fetches() {
     sandbox.ok(&["up"]);
     assert_eq!(sandbox.inside("systemctl is-active ssh"), "active");
     assert!(sandbox.ok(&["box", "list"]).mentions("1.0.0"));
+    sandbox.ok(&["box", "outdated"]).says("1.0.0 (root file system) is the newest");
+    source.ok(&["box", "push", "team/web", file, "--version", "1.1.0", "--provider", "lxc"]);
+    source.ok(&["box", "push", "team/web", file, "--version", "2.0.0", "--provider", "lxc"]);
+    // Within what the Vmfile's `box_version` allows; and of a box that no catalog has, nothing.
+    assert_eq!(event(&sandbox.json(&["box", "outdated"]), "box_outdated")["newest"], "1.1.0");
+    assert_eq!(event(&sandbox.json(&["box", "outdated", "--global"]), "box_outdated")["newest"], "2.0.0");
+    sandbox.ok(&["box", "update"]).says("team/web 1.1.0 is in the store");
+    sandbox.ok(&["box", "update"]).says("1.1.0 (root file system) is the newest");
+    sandbox.run(&["box", "update", "--box", "team/none"]).ended_with(2).says("no such box");
     // What is wrong with the settings keeps nobody from what does not need them.
     std::fs::write(sandbox.home().join("servers.json"), "{").expect("written");
     sandbox.ok(&["status"]);

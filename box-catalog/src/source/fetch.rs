@@ -5,7 +5,7 @@ use std::cell::Cell;
 use posada_fetch::{Checksum, Client, Request, Slot, Stop};
 use url::Url;
 
-use super::{Brought, Errand, Offer, Wanted, source_of};
+use super::{Brought, Errand, Offer, Source, Wanted, source_of};
 use crate::store::{NewBox, Store, StoredBox};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
 
@@ -39,6 +39,50 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
+        self.errand(reference, wanted, progress, cancel, |source, errand| {
+            let offer = wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())?;
+            let new = NewBox {
+                name: options.name.clone().unwrap_or_else(|| offer.name.clone()),
+                version: offer.version.clone(),
+                user: None,
+                replace: options.replace,
+            };
+            match source.bring(&offer, errand)? {
+                Brought::Stored(stored) => Ok(*stored),
+                Brought::File(path) => self.add(&path, &new, progress, cancel),
+                Brought::Url(url, checksum) => {
+                    let checksum = options.checksum.clone().or(checksum);
+                    self.download(errand, &offer, &url, checksum, &new, options.clean)
+                }
+            }
+        })
+    }
+
+    /// What [`Store::fetch`] would fetch.
+    ///
+    /// # Errors
+    /// [`BoxError::NoSource`], [`BoxError::NoCatalog`], [`BoxError::NotOffered`], [`BoxError::Fetch`],
+    /// [`BoxError::Repository`].
+    pub fn offered(
+        &self,
+        reference: &BoxRef,
+        wanted: &Wanted,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Offer, BoxError> {
+        self.errand(reference, wanted, progress, cancel, |source, errand| {
+            wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())
+        })
+    }
+
+    fn errand<T>(
+        &self,
+        reference: &BoxRef,
+        wanted: &Wanted,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+        work: impl FnOnce(&dyn Source, &Errand<'_>) -> Result<T, BoxError>,
+    ) -> Result<T, BoxError> {
         let remotes = self.remotes();
         let source = source_of(reference, remotes)?;
         let client = Client::new(remotes.settings.clone())?;
@@ -48,23 +92,7 @@ impl Store {
             move || stop.stop()
         });
         let form = wanted.form.unwrap_or(Form::Disk);
-        let errand = Errand { store: self, form, client: &client, stop: &stop, progress, cancel };
-        let offers = source.offers(&errand)?;
-        let offer = wanted.choose(&reference.to_string(), offers, host_architecture())?;
-        let new = NewBox {
-            name: options.name.clone().unwrap_or_else(|| offer.name.clone()),
-            version: offer.version.clone(),
-            user: None,
-            replace: options.replace,
-        };
-        match source.bring(&offer, &errand)? {
-            Brought::Stored(stored) => Ok(*stored),
-            Brought::File(path) => self.add(&path, &new, progress, cancel),
-            Brought::Url(url, checksum) => {
-                let checksum = options.checksum.clone().or(checksum);
-                self.download(&errand, &offer, &url, checksum, &new, options.clean)
-            }
-        }
+        work(&*source, &Errand { store: self, form, client: &client, stop: &stop, progress, cancel })
     }
 
     fn download(

@@ -7,6 +7,7 @@ mod import;
 mod info;
 mod list;
 mod login;
+mod outdated;
 mod progress;
 mod prune;
 mod push;
@@ -14,6 +15,7 @@ mod release;
 mod remove;
 mod serve;
 mod token;
+mod update;
 
 use clap::Subcommand;
 
@@ -42,12 +44,14 @@ enum Command {
     List(list::Args),
     Login(login::Args),
     Logout(login::LogoutArgs),
+    Outdated(outdated::Args),
     Prune(prune::Args),
     Push(push::Args),
     Release(release::Args),
     Remove(remove::Args),
     Serve(serve::Args),
     Token(token::Args),
+    Update(update::Args),
     Yank(release::YankArgs),
 }
 
@@ -60,6 +64,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::List(args) => list::run(args, context),
         Command::Login(args) => login::run(args, context),
         Command::Logout(args) => login::logout(args, context),
+        Command::Outdated(args) => outdated::run(args, context),
         Command::Push(args) => push::run(args, context),
         Command::Release(args) => release::run(args, context),
         Command::Fsck(args) => fsck::run(args, context),
@@ -69,6 +74,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Remove(args) => remove::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Token(args) => token::run(args, context),
+        Command::Update(args) => update::run(args, context),
         Command::Yank(args) => release::yank(args, context),
     }
 }

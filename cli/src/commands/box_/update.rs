@@ -1,0 +1,81 @@
+use posada_box_catalog::source::Wanted;
+use posada_box_catalog::{BoxRef, FetchOptions};
+
+use super::outdated::{all, of_project};
+use super::progress::Shown;
+use super::{BoxEvent, work};
+use crate::commands::common::ParamArgs;
+use crate::commands::operation;
+use crate::context::Context;
+use crate::exit::ExitStatus;
+use crate::failure::{CliError, Result};
+use crate::servers::{ClientArgs, remotes};
+
+/// Fetch newer versions of boxes
+///
+/// The boxes are those of the project's machines, or the one that is named. Machines stay on the version they were made from;
+/// new ones are made from the newest that `box_version` allows. Old versions stay until `posada box prune`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// This box of the store
+    #[arg(long = "box", value_name = "NAME")]
+    name: Option<String>,
+
+    /// For which provider: `kvm`, `container`, or as Vagrant calls it
+    #[arg(long, value_name = "PROVIDER", requires = "name")]
+    provider: Option<String>,
+
+    /// For which architecture; without it, this host's
+    #[arg(long, value_name = "ARCHITECTURE", requires = "name")]
+    architecture: Option<String>,
+
+    /// Take the place of other content of the same version
+    #[arg(long, short)]
+    force: bool,
+
+    #[command(flatten)]
+    params: ParamArgs,
+
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
+    let (orchestrator, _) = operation::orchestrator(context)?;
+    let store = orchestrator.store().clone().with_remotes(remotes(&context.host.home, &args.client)?);
+    let candidates = match &args.name {
+        None => of_project(&store, context, &args.params)?,
+        Some(name) => all(&store)?.into_iter().filter(|candidate| candidate.name == *name).collect(),
+    };
+    if candidates.is_empty() {
+        let hint = "`posada box list` shows what there is, `posada box add` fetches a box for the first time";
+        return Err(CliError::usage("there is no such box in the store to update", hint).into());
+    }
+    let (printer, palette) = (&context.printer, context.printer.err_palette());
+    work(context, |cancel| {
+        for candidate in candidates {
+            let wanted = Wanted {
+                requirement: candidate.requirement.clone(),
+                provider: args.provider.clone(),
+                architecture: args.architecture.clone(),
+                form: Some(candidate.form),
+            };
+            let newest = candidate.newest(&store, &wanted, printer, cancel)?;
+            if newest.as_ref().is_none_or(|newest| *newest <= candidate.version) {
+                let why = if newest.is_some() { "is the newest" } else { "is in no catalog that was asked" };
+                printer.note(&format!("{} {} ({}) {why}", candidate.name, candidate.version, candidate.form));
+                continue;
+            }
+            let shown = Shown::new(printer, &candidate.name);
+            let reference = BoxRef::Named(candidate.name.clone());
+            let options = FetchOptions { replace: args.force, ..FetchOptions::default() };
+            let stored = store.fetch(&reference, &wanted, &options, &shown, cancel)?;
+            shown.finish();
+            let told = format!("{} {} is in the store", stored.name, stored.version);
+            printer.note(&format!("{} {}", palette.tick(), palette.strong(&told)));
+            printer.json(&BoxEvent { event: "box_added", stored: &stored });
+        }
+        Ok(())
+    })?;
+    Ok(ExitStatus::OK)
+}
