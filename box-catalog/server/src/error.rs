@@ -83,14 +83,6 @@ pub enum ServerError {
     /// No token of that name.
     #[error("there is no token `{0}`")]
     NoToken(String),
-    /// The URL of another catalog cannot be used.
-    #[error("`{url}` cannot be mirrored: {why}")]
-    Upstream {
-        /// Which.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
 }
 
 impl ServerError {
@@ -121,11 +113,7 @@ fn is_full(error: &io::Error) -> bool {
 impl Fault for ServerError {
     fn kind(&self) -> FaultKind {
         match self {
-            Self::Location { .. }
-            | Self::Name(_)
-            | Self::TokenTaken(_)
-            | Self::NoToken(_)
-            | Self::Upstream { .. } => FaultKind::User,
+            Self::Location { .. } | Self::Name(_) | Self::TokenTaken(_) | Self::NoToken(_) => FaultKind::User,
             Self::Storage { .. }
             | Self::Full
             | Self::Io { .. }
@@ -140,7 +128,7 @@ impl Fault for ServerError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Location { .. } => "give a directory, or a URL such as `s3://bucket/prefix`",
-            Self::Full => "make room, or let older versions go: `--keep-versions`, `--keep-days`",
+            Self::Full => "make room, or let older versions go: `--keep`, `--keep-days`",
             Self::Damaged { .. } => "put the object back from a backup, or remove it and push again",
             Self::Newer { .. } => "use the posada that made it, or a newer one",
             Self::Contended(_) => "try again",

@@ -1,9 +1,11 @@
 //! Taking in a whole file: it is cut into chunks while it comes.
 
-use bytes::{Bytes, BytesMut};
-use fastcdc::v2020::FastCDC;
+use std::convert::Infallible;
+
+use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use posada_chunks::{Cutter, MAX_CHUNK, Piece};
 use sha2::{Digest as _, Sha256 as Hasher};
 
 use super::files::Content;
@@ -11,10 +13,6 @@ use super::{FileManifest, Repository};
 use crate::digest::{ChunkDigest, Sha256};
 use crate::refusal::Refusal;
 
-/// Bytes of the smallest, the usual and the largest chunk.
-const SIZES: (usize, usize, usize) = (64 << 10, 256 << 10, 1 << 20);
-/// How much of the file is looked at together.
-const WINDOW: usize = 4 << 20;
 /// How many chunks are packed and written at once.
 const AT_ONCE: usize = 4;
 
@@ -29,26 +27,39 @@ impl Repository {
         Refusal: From<E>,
     {
         let mut file = std::pin::pin!(file);
-        let (mut buffer, mut hasher) = (BytesMut::new(), Hasher::new());
+        let (mut cutter, mut hasher) = (Cutter::default(), Hasher::new());
         let (mut chunks, mut size, mut ended) = (Vec::new(), 0_u64, false);
         let mut writing = FuturesUnordered::new();
-        while !ended || !buffer.is_empty() {
-            while !ended && buffer.len() < WINDOW {
-                match file.next().await.transpose()? {
-                    Some(bytes) => {
-                        hasher.update(&bytes);
-                        size += bytes.len() as u64;
-                        buffer.extend_from_slice(&bytes);
-                    }
-                    None => ended = true,
+        while !ended {
+            let mut cut = Vec::new();
+            let mut sink = |piece: Piece<'_>| {
+                cut.push(match piece {
+                    Piece::Chunk(bytes) => Cut::Data(bytes.to_vec()),
+                    Piece::Hole(length) => Cut::Zeros(length),
+                });
+                Ok::<(), Infallible>(())
+            };
+            let Ok(()) = match file.next().await.transpose()? {
+                Some(bytes) => {
+                    hasher.update(&bytes);
+                    size += bytes.len() as u64;
+                    cutter.push(&bytes, &mut sink)
                 }
-            }
-            for length in cut(&buffer, ended) {
-                let plain = buffer.split_to(length);
+                None => {
+                    ended = true;
+                    std::mem::take(&mut cutter).finish(&mut sink)
+                }
+            };
+            for plain in cut.into_iter().flat_map(Cut::chunks) {
                 let digest = ChunkDigest::of(&plain);
-                // A chunk has at most SIZES.2 bytes.
-                chunks.push((digest, length as u32));
-                writing.push(self.keep_chunk(digest, plain.to_vec()));
+                // A chunk has at most MAX_CHUNK bytes.
+                let chunk = (digest, plain.len() as u32);
+                // Of a long hole, one chunk is like the other.
+                let is_new = chunks.last() != Some(&chunk);
+                chunks.push(chunk);
+                if is_new {
+                    writing.push(self.keep_chunk(digest, plain));
+                }
                 if writing.len() >= AT_ONCE {
                     writing.try_next().await?;
                 }
@@ -68,22 +79,28 @@ impl Repository {
     }
 }
 
-/// How long the chunks are that `buffer` begins with; unless it is the file's end, those whose end does not depend on
-/// what is still to come.
-fn cut(buffer: &[u8], is_end: bool) -> Vec<usize> {
-    let (least, usual, most) = SIZES;
-    if buffer.is_empty() {
-        return Vec::new();
-    }
-    let mut left = buffer.len();
-    FastCDC::new(buffer, least, usual, most)
-        .map(|chunk| chunk.length)
-        .take_while(|length| {
-            let settled = is_end || left >= most;
-            left -= length;
-            settled
+/// A piece that was cut.
+enum Cut {
+    Data(Vec<u8>),
+    Zeros(u64),
+}
+
+impl Cut {
+    /// Its chunks, made one after the other. A repository knows no holes: they are chunks of zeros, as those who push by chunks
+    /// have them.
+    fn chunks(self) -> impl Iterator<Item = Vec<u8>> {
+        let (mut data, mut zeros) = match self {
+            Self::Data(bytes) => (Some(bytes), 0),
+            Self::Zeros(length) => (None, length),
+        };
+        std::iter::from_fn(move || {
+            data.take().or_else(|| {
+                let now = MAX_CHUNK.min(usize::try_from(zeros).unwrap_or(MAX_CHUNK));
+                zeros -= now as u64;
+                (now > 0).then(|| vec![0; now])
+            })
         })
-        .collect()
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +131,20 @@ mod tests {
         let (a, b) = (ingest(&repository, &bytes, 8192).await, ingest(&repository, &bytes, 5 << 20).await);
         assert_eq!(a, b);
         assert!(a.chunks.len() > 6, "{}", a.chunks.len());
+    }
+
+    #[tokio::test]
+    async fn a_hole_is_equal_chunks_and_reads_as_it_was() {
+        let repository = repository().await;
+        let mut bytes = noise(4, 300_000);
+        bytes.resize(5 << 20, 0);
+        bytes.extend_from_slice(b"the end");
+        let manifest = ingest(&repository, &bytes, 70_000).await;
+        let distinct: std::collections::BTreeSet<_> = manifest.chunks.iter().collect();
+        assert!(manifest.chunks.len() > distinct.len() + 10, "{} {}", manifest.chunks.len(), distinct.len());
+        let reader = repository.open_file(&manifest.sha256).await.unwrap().unwrap();
+        let parts: Vec<Bytes> = reader.read(0, bytes.len() as u64).try_collect().await.unwrap();
+        assert!(parts.concat() == bytes);
     }
 
     #[tokio::test]
