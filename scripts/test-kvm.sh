@@ -89,11 +89,27 @@ else
     }
 fi
 
-# Each program, one after the other, whatever came of the one before.
+# A program, each of its lines with its name before it.
+one() {
+    local name=${1##*/}
+    name=${name%-*}
+    run "$1" "${filter[@]}" |& tee "$work/$name.log" | sed --unbuffered "s/^/$name: /"
+}
+
+# Each program to its end, whatever came of the others. In the rig, whose machine has one CPU, the longest of them runs beside
+# the others.
 began=$SECONDS status=0
+beside=
+if [ -z "$has_kvm" ]; then
+    one "${paths[-1]}" &
+    beside=$!
+    unset 'paths[-1]'
+fi
 for path in "${paths[@]}"; do
-    run "$path" "${filter[@]}" |& tee -a "$work/log" || status=1
+    one "$path" || status=1
 done
+if [ -n "$beside" ]; then wait "$beside" || status=1; fi
+cat "$work"/*.log >"$work/log"
 
 awk -v where="$where" -v seconds=$((SECONDS - began)) -v status="$status" '
     /^test result: / {
