@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use posada_fetch::Stop;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 /// A switch that ends the work it was handed to. Clones are the same switch.
@@ -80,8 +81,18 @@ impl Cancel {
     }
 
     /// Has `end` called when the switch is used, as long as the watch lives. It must not use the switch itself.
-    pub(crate) fn on_cancel(&self, end: impl Fn() + Send + 'static) -> Watch {
+    fn on_cancel(&self, end: impl Fn() + Send + 'static) -> Watch {
         self.insert(Watched::Work(Box::new(end)))
+    }
+
+    /// A switch for transfers that is used along with this one, as long as the watch lives.
+    pub(crate) fn stop(&self) -> (Stop, Watch) {
+        let stop = Stop::default();
+        let watch = self.on_cancel({
+            let stop = stop.clone();
+            move || stop.stop()
+        });
+        (stop, watch)
     }
 
     fn insert(&self, watched: Watched) -> Watch {

@@ -28,6 +28,17 @@ impl StoredBox {
     /// # Errors
     /// [`BoxError::MissingForm`], [`BoxError::FileThere`], [`BoxError::Image`], [`BoxError::Cancelled`].
     pub fn export(&self, wanted: &Export, progress: &dyn Progress, cancel: &Cancel) -> Result<(), BoxError> {
+        self.write_disk(wanted, "exporting", progress, cancel)
+    }
+
+    /// The same, told as `phase`.
+    pub(crate) fn write_disk(
+        &self,
+        wanted: &Export,
+        phase: &str,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), BoxError> {
         self.layer(Form::Disk)?;
         let Some(disk) = self.disk() else { return Ok(()) };
         if !wanted.replace && std::fs::symlink_metadata(&wanted.output).is_ok() {
@@ -44,7 +55,7 @@ impl StoredBox {
             stream_optimized: wanted.stream_optimized,
             machine: Machine { name, cpus: 1, memory: MEMORY },
         };
-        progress.phase("exporting", Some(image.size()));
+        progress.phase(phase, Some(image.size()));
         let told = Told { progress: &|bytes| progress.advance(bytes), cancelled: &|| cancel.is_cancelled() };
         posada_image::write(wanted.format, image.as_ref(), &wanted.output, &options, told)
             .map_err(|error| failed(&wanted.output, error))

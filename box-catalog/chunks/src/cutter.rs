@@ -29,6 +29,18 @@ pub enum Piece<'a> {
     Chunk(&'a [u8]),
 }
 
+/// A hole of `length` bytes as chunks of zeros, for those who keep no holes: one after the other, each a new look at the same
+/// bytes.
+pub fn zeros(length: u64) -> impl Iterator<Item = &'static [u8]> {
+    static ZEROS: [u8; MAX_CHUNK] = [0; MAX_CHUNK];
+    let mut left = length;
+    std::iter::from_fn(move || {
+        let now = MAX_CHUNK.min(usize::try_from(left).unwrap_or(MAX_CHUNK));
+        left -= now as u64;
+        (now > 0).then(|| &ZEROS[..now])
+    })
+}
+
 /// How chunks are sized, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sizes {

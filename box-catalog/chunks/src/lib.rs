@@ -16,7 +16,7 @@ mod manifest;
 mod sparse;
 mod store;
 
-pub use cutter::{Cutter, HOLE, MAX_CHUNK, Piece};
+pub use cutter::{Cutter, HOLE, MAX_CHUNK, Piece, zeros};
 pub use digest::Digest;
 pub use error::Error;
 pub use manifest::{Entry, Manifest, ManifestError};

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use posada_chunks::{Cutter, Digest, MAX_CHUNK, Piece};
+use posada_chunks::{Cutter, Digest, Piece, zeros};
 use sha2::{Digest as _, Sha256};
 
 use super::api::Manifest;
@@ -50,13 +50,8 @@ pub(super) fn cut(path: &Path, progress: &dyn Progress, cancel: &Cancel) -> Resu
         match piece {
             Piece::Chunk(bytes) => add(&mut chunks, Digest::of(bytes), bytes.len()),
             // A repository knows no holes; all of them are the same chunks.
-            Piece::Hole(mut length) => {
-                let zeros = [0; MAX_CHUNK];
-                while length > 0 {
-                    let now = MAX_CHUNK.min(usize::try_from(length).unwrap_or(MAX_CHUNK));
-                    add(&mut chunks, Digest::of(&zeros[..now]), now);
-                    length -= now as u64;
-                }
+            Piece::Hole(length) => {
+                zeros(length).for_each(|bytes| add(&mut chunks, Digest::of(bytes), bytes.len()));
             }
         }
         Ok::<(), BoxError>(())
@@ -81,7 +76,7 @@ pub(super) fn cut(path: &Path, progress: &dyn Progress, cancel: &Cancel) -> Resu
 
 fn add(chunks: &mut Vec<Place>, digest: Digest, length: usize) {
     let offset = chunks.last().map_or(0, |last: &Place| last.offset + u64::from(last.length));
-    // At most MAX_CHUNK.
+    // At most posada_chunks::MAX_CHUNK.
     chunks.push(Place { offset, digest, length: length as u32 });
 }
 

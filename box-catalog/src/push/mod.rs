@@ -6,7 +6,7 @@ mod pack;
 
 use std::path::{Path, PathBuf};
 
-use posada_fetch::{Client, Stop};
+use posada_fetch::Client;
 use url::Url;
 
 use crate::{BoxError, Cancel, Form, Progress, Store, StoredBox, Version};
@@ -72,11 +72,7 @@ pub fn decide(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), BoxError> {
-    let stop = Stop::default();
-    let _watch = cancel.on_cancel({
-        let stop = stop.clone();
-        move || stop.stop()
-    });
+    let (stop, _watch) = cancel.stop();
     Api { client, server, stop: &stop, progress }.decide(name, version, fate)
 }
 
@@ -92,11 +88,7 @@ pub fn push_file(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Pushed, BoxError> {
-    let stop = Stop::default();
-    let _watch = cancel.on_cancel({
-        let stop = stop.clone();
-        move || stop.stop()
-    });
+    let (stop, _watch) = cancel.stop();
     let api = Api { client, server: &to.server, stop: &stop, progress };
     let file = cut::cut(path, progress, cancel)?;
     let mut pushed = Pushed { size: file.size, chunks: file.chunks.len(), ..Pushed::default() };

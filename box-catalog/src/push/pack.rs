@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use posada_image::{Backing, Format, ImageError, Machine, Options, Told};
+use posada_image::Format;
 use posada_provider_api::DiskFormat;
 use tar::{Builder, EntryType, Header};
 
-use crate::{BoxError, Cancel, Progress, StoredBox};
+use crate::{BoxError, Cancel, Export, Progress, StoredBox};
 
 /// What Vagrant's boxes for libvirt call their disk.
 const DISK: &str = "box.img";
@@ -27,7 +27,13 @@ pub(super) fn disk(
         DiskFormat::Qcow2 => disk.path.clone(),
         DiskFormat::Raw => {
             let made = directory.join(DISK);
-            convert(&disk.path, &made, progress, cancel)?;
+            let wanted = Export {
+                format: Format::Qcow2,
+                stream_optimized: false,
+                output: made.clone(),
+                replace: false,
+            };
+            stored.write_disk(&wanted, "packing", progress, cancel)?;
             made
         }
     };
@@ -49,19 +55,6 @@ pub(super) fn disk(
     archive.append_data(&mut header(size), DISK, &mut file).map_err(failed)?;
     archive.into_inner().and_then(|mut file| file.flush()).map_err(failed)?;
     Ok(output)
-}
-
-fn convert(from: &Path, to: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<(), BoxError> {
-    let failed = |error| match error {
-        ImageError::Cancelled => BoxError::Cancelled,
-        source => BoxError::Image { path: to.to_owned(), source },
-    };
-    let (_, image) = posada_image::open(from, Backing::Refused).map_err(failed)?;
-    progress.phase("packing", Some(image.size()));
-    let options =
-        Options { stream_optimized: false, machine: Machine { name: String::new(), cpus: 1, memory: 1024 } };
-    let told = Told { progress: &|bytes| progress.advance(bytes), cancelled: &|| cancel.is_cancelled() };
-    posada_image::write(Format::Qcow2, image.as_ref(), to, &options, told).map_err(failed)
 }
 
 /// Of a file that is of no time and of nobody.

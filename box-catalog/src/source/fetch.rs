@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use posada_fetch::{Checksum, Client, Request, Slot, Stop};
+use posada_fetch::{Checksum, Client, Request, Slot};
 use url::Url;
 
 use super::{Brought, Errand, Offer, Source, Wanted, source_of};
@@ -86,11 +86,7 @@ impl Store {
         let remotes = self.remotes();
         let source = source_of(reference, remotes)?;
         let client = Client::new(remotes.settings.clone())?;
-        let stop = Stop::default();
-        let _watch = cancel.on_cancel({
-            let stop = stop.clone();
-            move || stop.stop()
-        });
+        let (stop, _watch) = cancel.stop();
         let form = wanted.form.unwrap_or(Form::Disk);
         work(&*source, &Errand { store: self, form, client: &client, stop: &stop, progress, cancel })
     }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use posada_chunks::{Cutter, MAX_CHUNK, Piece};
+use posada_chunks::{Cutter, Piece, zeros};
 use sha2::{Digest as _, Sha256 as Hasher};
 
 use super::files::Content;
@@ -52,7 +52,7 @@ impl Repository {
             };
             for plain in cut.into_iter().flat_map(Cut::chunks) {
                 let digest = ChunkDigest::of(&plain);
-                // A chunk has at most MAX_CHUNK bytes.
+                // A chunk has at most posada_chunks::MAX_CHUNK bytes.
                 let chunk = (digest, plain.len() as u32);
                 // Of a long hole, one chunk is like the other.
                 let is_new = chunks.last() != Some(&chunk);
@@ -89,17 +89,11 @@ impl Cut {
     /// Its chunks, made one after the other. A repository knows no holes: they are chunks of zeros, as those who push by chunks
     /// have them.
     fn chunks(self) -> impl Iterator<Item = Vec<u8>> {
-        let (mut data, mut zeros) = match self {
+        let (data, hole) = match self {
             Self::Data(bytes) => (Some(bytes), 0),
             Self::Zeros(length) => (None, length),
         };
-        std::iter::from_fn(move || {
-            data.take().or_else(|| {
-                let now = MAX_CHUNK.min(usize::try_from(zeros).unwrap_or(MAX_CHUNK));
-                zeros -= now as u64;
-                (now > 0).then(|| vec![0; now])
-            })
-        })
+        data.into_iter().chain(zeros(hole).map(<[u8]>::to_vec))
     }
 }
 

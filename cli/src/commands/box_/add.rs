@@ -5,12 +5,12 @@ use posada_box_catalog::{BoxRef, FetchOptions, NewBox, StoredBox, Version, Versi
 use posada_fetch::{Algorithm, Checksum};
 
 use super::progress::Shown;
-use super::{BoxEvent, work};
+use super::{BoxEvent, fetching_store, work};
 use crate::commands::operation;
 use crate::context::Context;
 use crate::exit::ExitStatus;
 use crate::failure::{CliError, Result};
-use crate::servers::{ClientArgs, remotes};
+use crate::servers::ClientArgs;
 
 /// Add a box from a file, a URL or a catalog
 ///
@@ -176,7 +176,6 @@ fn fetch(args: Args, reference: &BoxRef, shown: &Shown<'_>, context: &Context) -
         form: None,
     };
     let options = FetchOptions { name: args.name, replace: args.force, checksum, clean: args.clean };
-    let (orchestrator, _) = operation::orchestrator(context)?;
-    let store = orchestrator.store().clone().with_remotes(remotes(&context.host.home, &args.client)?);
+    let store = fetching_store(context, &args.client)?;
     work(context, |cancel| store.fetch(reference, &wanted, &options, shown, cancel))
 }

@@ -90,6 +90,12 @@ fn work<T>(
     work(&cancel).map_err(|error| Failure::from(error).interrupted_by(interrupt.exit_status()))
 }
 
+/// The store, which fetches as the user's settings and these options say.
+fn fetching_store(context: &Context, args: &crate::servers::ClientArgs) -> Result<posada_box_catalog::Store> {
+    let (orchestrator, _) = crate::commands::operation::orchestrator(context)?;
+    Ok(orchestrator.store().clone().with_remotes(crate::servers::remotes(&context.host.home, args)?))
+}
+
 /// A box, as a JSON line.
 #[derive(serde::Serialize)]
 struct BoxEvent<'a> {

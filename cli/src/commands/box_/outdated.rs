@@ -6,14 +6,14 @@ use posada_fetch::FetchError;
 use serde_json::json;
 
 use super::progress::Shown;
-use super::work;
+use super::{fetching_store, work};
 use crate::commands::common::ParamArgs;
 use crate::commands::operation;
 use crate::context::Context;
 use crate::exit::ExitStatus;
 use crate::failure::Result;
 use crate::printer::Printer;
-use crate::servers::{ClientArgs, remotes};
+use crate::servers::ClientArgs;
 
 /// Tell which boxes there are newer versions of
 ///
@@ -42,8 +42,7 @@ pub struct Candidate {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
-    let (orchestrator, _) = operation::orchestrator(context)?;
-    let store = orchestrator.store().clone().with_remotes(remotes(&context.host.home, &args.client)?);
+    let store = fetching_store(context, &args.client)?;
     let candidates = if args.global { all(&store)? } else { of_project(&store, context, &args.params)? };
     let (printer, palette) = (&context.printer, context.printer.palette());
     let found = work(context, |cancel| {

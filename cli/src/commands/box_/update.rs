@@ -3,13 +3,12 @@ use posada_box_catalog::{BoxRef, FetchOptions};
 
 use super::outdated::{all, of_project};
 use super::progress::Shown;
-use super::{BoxEvent, work};
+use super::{BoxEvent, fetching_store, work};
 use crate::commands::common::ParamArgs;
-use crate::commands::operation;
 use crate::context::Context;
 use crate::exit::ExitStatus;
 use crate::failure::{CliError, Result};
-use crate::servers::{ClientArgs, remotes};
+use crate::servers::ClientArgs;
 
 /// Fetch newer versions of boxes
 ///
@@ -41,8 +40,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
-    let (orchestrator, _) = operation::orchestrator(context)?;
-    let store = orchestrator.store().clone().with_remotes(remotes(&context.host.home, &args.client)?);
+    let store = fetching_store(context, &args.client)?;
     let candidates = match &args.name {
         None => of_project(&store, context, &args.params)?,
         Some(name) => all(&store)?.into_iter().filter(|candidate| candidate.name == *name).collect(),
