@@ -7,8 +7,8 @@ use clap::builder::styling::{AnsiColor, Style};
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    box_, completions, console, destroy, doctor, global_status, halt, init, log, man, port, provision,
-    reload, resume, schema, snapshot, ssh, ssh_config, status, suspend, up, validate, version,
+    box_, completions, console, destroy, doctor, global_status, halt, init, log, man, package, port,
+    provision, reload, resume, schema, snapshot, ssh, ssh_config, status, suspend, up, validate, version,
 };
 use crate::exit;
 use crate::printer::{ColorChoice, Format, Settings, Verbosity};
@@ -110,6 +110,7 @@ pub enum Command {
     Suspend(suspend::Args),
     Resume(resume::Args),
     Snapshot(snapshot::Args),
+    Package(package::Args),
     Port(port::Args),
     Log(log::Args),
     Console(console::Args),
@@ -140,6 +141,7 @@ impl Command {
             Self::Suspend(_) => "suspend",
             Self::Resume(_) => "resume",
             Self::Snapshot(_) => "snapshot",
+            Self::Package(_) => "package",
             Self::Port(_) => "port",
             Self::Log(_) => "log",
             Self::Console(_) => "console",

@@ -1,18 +1,43 @@
-//! What the box catalog tells, as events of the machine the box is for.
+//! Work of the box catalog for a machine: what it tells are events of that machine.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use posada_box_catalog::{BoxRef, Progress};
+use posada_box_catalog::{BoxError, Cancel, Progress, Store};
 use posada_provider_api::MachineName;
 
+use crate::error::Error;
 use crate::event::{Event, EventSink};
+use crate::orchestrator::{Orchestrator, blocking};
 
 /// How many bytes lie between two events at least.
 const STEP: u64 = 4 << 20;
 
+impl Orchestrator {
+    /// Does blocking work with the store for `machine`, which ends early when the user wants to stop.
+    pub(crate) async fn with_store<T: Send + 'static>(
+        &self,
+        machine: &MachineName,
+        subject: String,
+        work: impl FnOnce(&Store, &dyn Progress, &Cancel) -> Result<T, BoxError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let progress = BoxProgress::new(self.sink.clone(), machine, subject);
+        let (store, switch) = (self.store.clone(), Cancel::default());
+        let thrown = switch.clone();
+        let working = blocking(move || Ok(work(&store, &progress, &switch)?));
+        tokio::pin!(working);
+        tokio::select! {
+            done = &mut working => done,
+            () = self.cancel.cancelled() => {
+                thrown.cancel();
+                working.await.and(Err(Error::Cancelled))
+            }
+        }
+    }
+}
+
 /// A progress that makes events.
-pub(crate) struct BoxProgress {
+struct BoxProgress {
     sink: Arc<dyn EventSink>,
     machine: MachineName,
     subject: String,
@@ -21,9 +46,8 @@ pub(crate) struct BoxProgress {
 }
 
 impl BoxProgress {
-    pub(crate) fn new(sink: Arc<dyn EventSink>, machine: &MachineName, subject: &BoxRef) -> Self {
-        let (machine, subject) = (machine.clone(), subject.to_string());
-        Self { sink, machine, subject, total: Mutex::default(), done: AtomicU64::new(0) }
+    fn new(sink: Arc<dyn EventSink>, machine: &MachineName, subject: String) -> Self {
+        Self { sink, machine: machine.clone(), subject, total: Mutex::default(), done: AtomicU64::new(0) }
     }
 }
 

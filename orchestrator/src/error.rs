@@ -8,7 +8,7 @@ use posada_box_catalog::BoxError;
 use posada_network::private::leases::LeaseError;
 use posada_provider_api::{Fault, FaultKind, MachineName, MachineState, ProviderError};
 use posada_provisioners::{
-    AdoptError, KeyError, LedgerError, PlanError, SettingsError, StepError, TransportError,
+    AdoptError, CleanError, KeyError, LedgerError, PlanError, SettingsError, StepError, TransportError,
 };
 
 use crate::vmfile::Faults;
@@ -93,6 +93,9 @@ pub enum Error {
     /// A machine did not take its settings.
     #[error(transparent)]
     Settings(Box<OnMachine<SettingsError>>),
+    /// A machine could not be cleaned for a box.
+    #[error(transparent)]
+    Clean(Box<OnMachine<CleanError>>),
     /// The machine's keys cannot be read or made.
     #[error(transparent)]
     Keys(Box<OnMachine<KeyError>>),
@@ -250,6 +253,7 @@ impl Fault for Error {
             Self::Ssh(on) => on.error.kind(),
             Self::Adopt(on) => on.error.kind(),
             Self::Settings(on) => on.error.kind(),
+            Self::Clean(on) => on.error.kind(),
             Self::Step(on) => on.error.kind(),
             Self::Keys(on) => on.error.kind(),
             Self::Address(on) => on.error.kind(),
@@ -290,6 +294,7 @@ impl Fault for Error {
             Self::Ssh(on) => on.error.hint(),
             Self::Adopt(on) => on.error.hint(),
             Self::Settings(on) => on.error.hint(),
+            Self::Clean(on) => on.error.hint(),
             Self::Step(on) => on.error.hint(),
             Self::Keys(on) => on.error.hint(),
             Self::Address(on) => on.error.hint(),

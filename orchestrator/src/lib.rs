@@ -23,7 +23,7 @@ pub use cancel::Cancel;
 pub use error::{Error, OnMachine};
 pub use event::{Event, EventSink};
 pub use host::Host;
-pub use life::{HaltOptions, Provisioning, UpOptions};
+pub use life::{HaltOptions, PackageOptions, Packaged, Provisioning, UpOptions};
 pub use orchestrator::Orchestrator;
 pub use project::{Outside, Project};
 pub use state::Entry;

@@ -7,6 +7,7 @@
 
 pub mod adopt;
 pub mod cancel;
+pub mod clean;
 pub mod digest;
 pub mod error;
 pub mod keys;
@@ -25,6 +26,7 @@ mod write;
 
 pub use adopt::{AdoptError, INSECURE_KEY, INSECURE_USER, adopt};
 pub use cancel::{Cancel, StopSignal};
+pub use clean::{CleanError, clean, open_to_everybody};
 pub use digest::Digest;
 pub use error::{StepError, StepFailure};
 pub use keys::{KeyError, KeyPair, MachineKeys};

@@ -103,8 +103,41 @@ fn day() {
     let check = Command::new("qemu-img").arg("check").arg(&disk).output().expect("qemu-img runs");
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
 
+    packed(&sandbox);
     sandbox.ok(&["destroy", "--force"]);
     assert!(sandbox.machine_folders().is_empty());
+}
+
+/// The machine becomes a box: with what was made in it, without what is its own, and without a change to its own disk.
+fn packed(sandbox: &Sandbox) {
+    let disk = sandbox.machine_folder().join("top/disk.qcow2");
+    let before = std::fs::metadata(&disk).expect("its disk").modified().expect("a time");
+    sandbox.ok(&["package"]);
+    assert_eq!(std::fs::metadata(&disk).expect("its disk").modified().expect("a time"), before);
+    assert!(supervisors().is_empty(), "the copy that was cleaned is gone");
+    assert!(!sandbox.machine_folder().join("packing").exists());
+
+    let script = "set -e; tar xOf package.box metadata.json; tar xf package.box box.img; qemu-img check -q box.img
+        qemu-img convert -O raw box.img box.raw; rm box.img
+        disk=\"box.raw?offset=$((512 * $(sfdisk -d box.raw | sed -n 's/.*start= *\\([0-9]*\\),.*/\\1/p' | head -n 1)))\"
+        e2fsck -fn \"$disk\" >&2
+        for path in /etc/ssh /root /var/log/journal /var/lib/cloud; do echo \"$path:\"; debugfs -R \"ls -p $path\" \"$disk\" 2>/dev/null; done
+        for path in /root/kept /etc/machine-id /etc/environment; do echo \"$path:\"; debugfs -R \"cat $path\" \"$disk\" 2>/dev/null; done";
+    let looked =
+        Command::new("bash").args(["-c", script]).current_dir(sandbox.project()).output().expect("bash runs");
+    let seen = String::from_utf8_lossy(&looked.stdout).into_owned();
+    assert!(looked.status.success(), "{seen}{}", String::from_utf8_lossy(&looked.stderr));
+    for there in [
+        "\"provider\":\"libvirt\"",
+        "/sshd_config/",
+        "/steps/",
+        "/root/kept:\nkept\n/etc/machine-id:\n/etc/environment:\n",
+    ] {
+        assert!(seen.contains(there), "{there}: {seen}");
+    }
+    for own in ["ssh_host_", "authorized_keys", "/.ssh/", "system.journal", "/instances/", "good morning"] {
+        assert!(!seen.contains(own), "{own}: {seen}");
+    }
 }
 
 /// A guest that reboots is the same machine with the same supervisor, another time round. By force, as sshd is there up

@@ -37,7 +37,7 @@ pub use open::open;
 pub use probe::{ENOUGH, Format, probe};
 pub use read::{Backing, is_special, open_storage};
 pub use storage::Storage;
-pub use write::{Machine, Options, WRITABLE, write};
+pub use write::{Machine, Options, Output, WRITABLE, write};
 
 /// Largest disk, bytes: 64 TiB.
 pub const MAX_DISK: u64 = 64 << 40;

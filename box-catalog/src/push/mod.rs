@@ -2,14 +2,17 @@
 
 mod api;
 mod cut;
-mod pack;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use posada_fetch::Client;
+use posada_image::Format;
+use posada_provider_api::DiskFormat;
 use url::Url;
 
-use crate::{BoxError, Cancel, Form, Progress, Store, StoredBox, Version};
+use crate::pack::bundle;
+use crate::{BoxError, Cancel, Export, Form, Progress, Store, StoredBox, Version};
 use api::Api;
 
 /// How many chunks are asked about at once.
@@ -143,10 +146,34 @@ impl Store {
         stored.layer(Form::Disk)?;
         let stored = &self.in_place(stored.clone(), progress, cancel)?;
         self.scratch(|scratch| {
-            let file: PathBuf = pack::disk(stored, scratch.path(), progress, cancel)?;
+            let file = pack_disk(stored, scratch.path(), progress, cancel)?;
             push_file(client, &file, to, progress, cancel)
         })
     }
+}
+
+/// Packs the disk of `stored` into a file in `directory`. It is not compressed: what travels is, chunk by chunk.
+fn pack_disk(
+    stored: &StoredBox,
+    directory: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<PathBuf, BoxError> {
+    let Some(disk) = stored.disk() else { return Err(BoxError::FileMissing(directory.to_owned())) };
+    let image = match disk.format {
+        DiskFormat::Qcow2 => disk.path,
+        DiskFormat::Raw => {
+            let output = directory.join(bundle::DISK);
+            let wanted = Export { format: Format::Qcow2, stream_optimized: false, output, replace: false };
+            stored.write_disk(&wanted, "packing", progress, cancel)?;
+            wanted.output
+        }
+    };
+    let output = directory.join("vagrant.box");
+    let written = File::create(&output)
+        .and_then(|out| bundle::disk(&image, disk.size, stored.metadata.architecture.as_deref(), out));
+    written.map_err(|error| BoxError::io("write", &output, error))?;
+    Ok(output)
 }
 
 /// Divides chunks into what travels together.

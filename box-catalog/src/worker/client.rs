@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::WORKER;
 use super::protocol::{Event, job};
+use crate::pack::Job;
 use crate::unpack::{Refusal, Unpacked};
 use crate::{BoxError, Cancel, Form, Progress};
 
@@ -89,4 +90,32 @@ pub fn dying_with_us(exe: &Path, directory: &Path, program: impl AsRef<OsStr>) -
     let mut command = Command::new(exe);
     command.arg(WORKER).arg(job::RUN).arg(exe).arg(program).current_dir(directory);
     command
+}
+
+/// Packs trees: `take` is given the archive as it comes, all of which it reads.
+pub fn pack(
+    exe: &Path,
+    work: &Job,
+    cancel: &Cancel,
+    take: impl FnOnce(&mut dyn Read) -> std::io::Result<()>,
+) -> Result<(), BoxError> {
+    let failed = |what: String| BoxError::Worker { what };
+    let text = serde_json::to_string(work).map_err(|error| failed(error.to_string()))?;
+    let mut command =
+        posada_userns::command(exe, [OsStr::new(WORKER), OsStr::new(job::PACK), OsStr::new(&text)])?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let _watch = cancel.watch(&child);
+    let taken = child.stdout.take().map_or(Ok(()), |mut archive| take(&mut archive));
+    // Its end of the pipe is closed: where it was not read to the end, that ends the worker.
+    let mut complaint = String::new();
+    if let Some(mut errors) = child.stderr.take() {
+        errors.read_to_string(&mut complaint).map_err(|error| failed(error.to_string()))?;
+    }
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    if cancel.is_cancelled() {
+        return Err(BoxError::Cancelled);
+    }
+    taken.map_err(|error| BoxError::io("write", "the archive of the machine's files", error))?;
+    if status.success() { Ok(()) } else { Err(failed(complaint.trim().to_owned())) }
 }

@@ -30,6 +30,7 @@ pub fn worker_entry(args: &[OsString], kernels: KernelUnpacker) -> ExitCode {
     let done = match word.to_str() {
         Some(job::UNPACK) => unpack(Form::Rootfs, args.next(), kernels),
         Some(job::UNPACK_AS_DISK) => unpack(Form::Disk, args.next(), kernels),
+        Some(job::PACK) => pack(args.next()),
         Some(job::DELETE) => delete(args),
         Some(job::RUN) => run(args),
         Some(job::BECOME) => become_program(args),
@@ -62,6 +63,14 @@ fn unpack(form: Form, user: Option<OsString>, kernels: KernelUnpacker) -> Result
     };
     let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, kernels, seen);
     tell(&done.map_or_else(Event::Refused, |unpacked| Event::Unpacked(Box::new(unpacked)))).map_err(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pack(work: Option<OsString>) -> Result<ExitCode, String> {
+    let work = work.and_then(|work| work.into_string().ok()).ok_or("nothing to pack")?;
+    let work = serde_json::from_str(&work).map_err(text)?;
+    die_with_parent(Signal::KILL)?;
+    crate::pack::write_archive(&work, io::stdout().lock()).map_err(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

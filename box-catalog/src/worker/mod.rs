@@ -7,7 +7,7 @@ mod protocol;
 
 pub use entry::worker_entry;
 
-pub(crate) use client::{Failure, check, delete, dying_with_us, unpack};
+pub(crate) use client::{Failure, check, delete, dying_with_us, pack, unpack};
 
 /// The hidden word by which our binary becomes [`worker_entry`].
 pub const WORKER: &str = "__box-worker";

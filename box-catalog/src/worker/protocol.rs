@@ -22,6 +22,8 @@ pub mod job {
     pub const UNPACK: &str = "unpack";
     /// The same, and makes a disk image of it.
     pub const UNPACK_AS_DISK: &str = "unpack-as-disk";
+    /// Packs a machine's trees, which the argument describes, to standard output.
+    pub const PACK: &str = "pack";
     /// Deletes the named directories of the current directory.
     pub const DELETE: &str = "delete";
     /// Runs a program (`EXE PROGRAM ARGS…`) that ends, with all that it has started, when the process that asked for

@@ -12,6 +12,7 @@ pub mod init;
 pub mod log;
 pub mod man;
 pub mod operation;
+pub mod package;
 pub mod port;
 pub mod provision;
 pub mod reload;
@@ -48,6 +49,7 @@ pub fn run(command: Command, context: &Context) -> Result<ExitStatus> {
         Command::Suspend(args) => suspend::run(args, context),
         Command::Resume(args) => resume::run(args, context),
         Command::Snapshot(args) => snapshot::run(args, context),
+        Command::Package(args) => package::run(args, context),
         Command::Port(args) => port::run(args, context),
         Command::Log(args) => log::run(args, context),
         Command::Console(args) => console::run(args, context),

@@ -43,10 +43,12 @@ impl Orchestrator {
             return Err(Error::UnknownMachine { name: id.to_string(), known: Vec::new() });
         }
         for provider in self.backends.all() {
-            provider
-                .destroy(&dir)
-                .await
-                .map_err(|source| Error::Damaged { path: dir.path().to_owned(), what: source.to_string() })?;
+            for dir in [&dir.packing(), &dir] {
+                provider.destroy(dir).await.map_err(|source| Error::Damaged {
+                    path: dir.path().to_owned(),
+                    what: source.to_string(),
+                })?;
+            }
         }
         let (machines, id) = (self.machines.clone(), id.clone());
         blocking(move || {
@@ -61,6 +63,7 @@ impl Orchestrator {
         let Some(_lock) = self.lock(entry).await? else { return Ok(()) };
         let name = &entry.record.name;
         self.begin(name, "destroying");
+        self.end_packing(entry).await?;
         self.provider(entry).destroy(&entry.dir).await.map_err(Error::provider(name))?;
         let (machines, dir, id) = (self.machines.clone(), entry.dir.clone(), entry.record.id.clone());
         blocking(move || {

@@ -11,11 +11,13 @@ mod addresses;
 mod adopt;
 mod destroy;
 mod health;
+mod package;
 mod provision;
 mod schedule;
 mod stop;
 mod up;
 
+pub use package::{PackageOptions, Packaged};
 pub use provision::Provisioning;
 pub use stop::HaltOptions;
 pub use up::UpOptions;

@@ -110,8 +110,15 @@ impl Orchestrator {
     }
 
     async fn halt_one(&self, entry: &Entry, options: HaltOptions) -> Result<(), Error> {
+        match self.lock(entry).await? {
+            Some(_lock) => self.stop(entry, options).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same for who holds the machine's lock.
+    pub(super) async fn stop(&self, entry: &Entry, options: HaltOptions) -> Result<(), Error> {
         let began = Instant::now();
-        let Some(_lock) = self.lock(entry).await? else { return Ok(()) };
         let name = &entry.record.name;
         // A machine that is still starting under a killed posada counts as stopped and has a supervisor.
         let request =

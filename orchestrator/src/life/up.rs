@@ -10,7 +10,6 @@ use super::addresses;
 use super::provision::Provisioning;
 use super::schedule::{self, Node};
 use crate::backends::Candidate;
-use crate::box_progress::BoxProgress;
 use crate::error::{Error, OnMachine};
 use crate::event::Event;
 use crate::orchestrator::{Orchestrator, blocking, millis};
@@ -194,21 +193,11 @@ impl Orchestrator {
 
     /// The box for a new machine; a file is taken into the store first.
     async fn obtain(&self, config: &MachineConfig, form: Form) -> Result<StoredBox, Error> {
-        let progress = BoxProgress::new(self.sink.clone(), &config.name, &config.box_ref);
-        let (store, wanted, version) =
-            (self.store.clone(), config.box_ref.clone(), config.box_version.clone());
-        let switch = posada_box_catalog::Cancel::default();
-        let thrown = switch.clone();
-        let obtaining =
-            blocking(move || Ok(store.obtain(&wanted, version.as_ref(), form, &progress, &switch)?));
-        tokio::pin!(obtaining);
-        tokio::select! {
-            stored = &mut obtaining => stored,
-            () = self.cancel.cancelled() => {
-                thrown.cancel();
-                obtaining.await.and(Err(Error::Cancelled))
-            }
-        }
+        let (wanted, version) = (config.box_ref.clone(), config.box_version.clone());
+        self.with_store(&config.name, wanted.to_string(), move |store, progress, cancel| {
+            store.obtain(&wanted, version.as_ref(), form, progress, cancel)
+        })
+        .await
     }
 
     /// The box the machine was made from, which stays its box whatever the Vmfile says now.
@@ -275,6 +264,8 @@ impl Orchestrator {
             MachineState::Absent => forget_the_layer(entry)?,
             MachineState::Stopped => {}
         }
+        // It lies on the disk that is about to be written to.
+        self.end_packing(entry).await?;
         check_networks(config, entry.record.provider)?;
         let phase = self.phase(name, "starting");
         make_folders(name, &wanted)?;

@@ -3,7 +3,8 @@
 //!
 //! This crate does no work of its own. It reads no environment, prints nothing and starts nothing.
 
-pub mod fault;
+pub mod content;
+mod fault;
 pub mod folder;
 pub mod identity;
 pub mod machine_dir;
@@ -12,6 +13,7 @@ pub mod observer;
 pub mod provider;
 pub mod spec;
 
+pub use content::{Content, OverlayTree};
 pub use fault::{Fault, FaultKind};
 pub use folder::SyncedFolder;
 pub use identity::{MachineId, MachineName};

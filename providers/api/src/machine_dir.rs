@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 /// console.log      what the machine's console printed; bounded
 /// supervisor.log   what the supervisor has to say
 /// top/             the writable layer; owned by the provider
+/// packing/         a machine over this one's disk, in which it is cleaned to be made a box; ended with whoever made it
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineDir(PathBuf);
@@ -104,6 +105,12 @@ impl MachineDir {
     #[must_use]
     pub fn supervisor_log(&self) -> PathBuf {
         self.0.join("supervisor.log")
+    }
+
+    /// `packing/`.
+    #[must_use]
+    pub fn packing(&self) -> Self {
+        Self(self.0.join("packing"))
     }
 
     /// `top/`.

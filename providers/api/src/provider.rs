@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Fault, FaultKind, ForwardedPort, MachineDir, MachineSpec, Observer, Settings};
+use crate::{Content, Fault, FaultKind, ForwardedPort, MachineDir, MachineSpec, Observer, Settings};
 
 /// The backends there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -298,6 +298,12 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// [`ProviderError::Host`] where something cannot be removed.
     async fn destroy(&self, dir: &MachineDir) -> Result<(), ProviderError>;
+
+    /// What the machine holds. Legal when stopped; true until it is started.
+    ///
+    /// # Errors
+    /// [`ProviderError::Host`], [`ProviderError::Box`].
+    async fn content(&self, dir: &MachineDir, spec: &MachineSpec) -> Result<Content, ProviderError>;
 
     /// What the machine is doing, read from truth.
     ///

@@ -15,7 +15,7 @@ mod sys;
 use std::path::Path;
 
 pub use facts::{Facts, availability, facts};
-pub use keeper::{Ended, Keeper, Launched, create, keeper_entry, remove_top};
+pub use keeper::{Ended, Keeper, Launched, content, create, keeper_entry, remove_top};
 use posada_provider_api::{MachineDir, ProviderError};
 pub use provider::ContainerProvider;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use posada_provider_api::{
-    Availability, Console, Features, ForwardedPort, MachineDir, MachineSpec, MachineState, Observer,
+    Availability, Console, Content, Features, ForwardedPort, MachineDir, MachineSpec, MachineState, Observer,
     Provider, ProviderError, ProviderKind, SnapshotOp, SshEndpoint, StopRequest, Stopped,
 };
 use posada_supervisor::Remote;
@@ -85,6 +85,11 @@ impl Provider for ContainerProvider {
         self.stop(dir, StopRequest::Forced).await?;
         let (exe, at) = (self.0.exe().to_owned(), dir.clone());
         blocking(move || crate::remove_top(&exe, &at)).await
+    }
+
+    async fn content(&self, dir: &MachineDir, spec: &MachineSpec) -> Result<Content, ProviderError> {
+        let (dir, spec) = (dir.clone(), spec.clone());
+        blocking(move || crate::content(&dir, &spec)).await
     }
 
     async fn state(&self, dir: &MachineDir) -> Result<MachineState, ProviderError> {

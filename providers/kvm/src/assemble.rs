@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use posada_network::nat::{Nat, NatConfig};
 use posada_network::private::{self, Private};
@@ -66,7 +67,7 @@ pub(crate) fn assemble(
     let mut disks = vec![Disk {
         path: top.disk(),
         format: DiskFormat::Qcow2,
-        backing: vec![bottom.disk.to_owned()],
+        backing: bottom.images().map(Path::to_owned).collect(),
         read_only: false,
         serial: "root".to_owned(),
     }];

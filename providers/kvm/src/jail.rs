@@ -47,7 +47,7 @@ fn places(dir: &MachineDir, spec: &MachineSpec) -> Result<Vec<Place>, ProviderEr
         may(if folder.read_only { Access::Read } else { Access::Write }, &folder.source);
     }
     let bottom = Bottom::of(spec)?;
-    may(Access::Read, bottom.disk);
+    bottom.images().for_each(|image| may(Access::Read, image));
     for file in bottom.boot.iter().flat_map(|boot| boot.initrd.iter().chain([&boot.kernel])) {
         may(Access::Read, file);
     }

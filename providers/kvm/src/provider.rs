@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use posada_provider_api::{
-    Availability, Console, Features, ForwardedPort, MachineDir, MachineSpec, MachineState, Observer,
+    Availability, Console, Content, Features, ForwardedPort, MachineDir, MachineSpec, MachineState, Observer,
     Provider, ProviderError, ProviderKind, SnapshotOp, SshEndpoint, StopRequest, Stopped,
 };
 use posada_supervisor::Remote;
@@ -99,6 +99,10 @@ impl Provider for KvmProvider {
         self.stop(dir, StopRequest::Forced).await?;
         let top = Top::of(dir);
         blocking(move || top.remove()).await
+    }
+
+    async fn content(&self, dir: &MachineDir, _: &MachineSpec) -> Result<Content, ProviderError> {
+        Ok(Content::Disk(Top::of(dir).disk()))
     }
 
     async fn state(&self, dir: &MachineDir) -> Result<MachineState, ProviderError> {

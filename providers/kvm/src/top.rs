@@ -155,7 +155,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let base = temp.path().join("base.raw");
         fs_err::write(&base, vec![0; 1 << 20]).unwrap();
-        let bottom = Bottom { disk: &base, boot: None, seeding: Seeding::CloudInit };
+        let bottom = Bottom { disk: &base, below: Vec::new(), boot: None, seeding: Seeding::CloudInit };
         let top = Top::of(&MachineDir::new(temp.path()));
         let size = || overlay::read(&top.disk()).unwrap().size;
 
@@ -191,7 +191,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let base = temp.path().join("base.raw");
         fs_err::write(&base, vec![0; 1 << 20]).unwrap();
-        let bottom = Bottom { disk: &base, boot: None, seeding: Seeding::None };
+        let bottom = Bottom { disk: &base, below: Vec::new(), boot: None, seeding: Seeding::None };
         let top = Top::of(&MachineDir::new(temp.path()));
         let error = top.complete(&bottom, Some(1 << 19)).unwrap_err();
         assert!(matches!(error, ProviderError::Host { .. }), "{error:?}");

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::copy::Told;
 use crate::{Format, ImageError, ReadImage, Result};
-use output::Output;
+pub use output::Output;
 
 /// What a machine in an archive is called and made of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,10 @@ pub struct Output {
 }
 
 impl Output {
+    /// Begins the file `target`, in the place of what is there. What a killed writer has left beside it is taken over.
+    ///
+    /// # Errors
+    /// [`ImageError::Busy`] where somebody else writes it, [`ImageError::Full`], [`ImageError::Io`].
     pub fn create(target: &Path) -> Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let part = target.with_file_name(format!(".{name}.part"));
@@ -43,23 +47,28 @@ impl Output {
         }
     }
 
+    /// What is written to.
+    #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.target
     }
 
-    pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
+    pub(crate) fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
         self.file.write_all_at(bytes, at).map_err(|error| ImageError::io("write", &self.target, error))
     }
 
-    pub fn set_length(&self, length: u64) -> Result<()> {
+    pub(crate) fn set_length(&self, length: u64) -> Result<()> {
         self.file.set_len(length).map_err(|error| ImageError::io("write", &self.target, error))
     }
 
     /// Syncs it and puts it in its place.
+    ///
+    /// # Errors
+    /// [`ImageError::Full`], [`ImageError::Io`].
     pub fn finish(mut self) -> Result<()> {
         let failed = |error| ImageError::io("write", &self.target, error);
         self.file.sync_all().map_err(failed)?;

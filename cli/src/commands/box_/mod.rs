@@ -1,4 +1,4 @@
-mod add;
+pub mod add;
 mod build;
 mod export;
 mod fsck;

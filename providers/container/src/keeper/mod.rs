@@ -33,7 +33,7 @@ use crate::failure::{During, Failure};
 use crate::runtime::{self, Record};
 use crate::sys::message;
 pub use process::keeper_entry;
-pub use top::{create, remove_top};
+pub use top::{content, create, remove_top};
 use waiting::Waiting;
 pub use wire::Ended;
 use wire::{Launch, Order, Report};

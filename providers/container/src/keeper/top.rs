@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use posada_provider_api::{MachineDir, MachineSpec, ProviderError};
+use posada_provider_api::{Content, MachineDir, MachineSpec, OverlayTree, ProviderError};
 use posada_userns::{HostKind, IdMap};
 
 use super::ENTRY;
@@ -32,6 +32,24 @@ pub fn create(exe: &Path, dir: &MachineDir, spec: &MachineSpec) -> Result<(), Pr
     }
     fs_err::create_dir_all(dir.top()).during("make the machine's writable layer")?;
     Ok(())
+}
+
+/// The machine's trees: those of its box have plain owners in a store of root's, its own has the machine's.
+///
+/// # Errors
+/// [`ProviderError::Host`] where the caller has no id map, [`ProviderError::Box`] where a layer is no tree.
+pub fn content(dir: &MachineDir, spec: &MachineSpec) -> Result<Content, ProviderError> {
+    let map = IdMap::of_host().map_err(|error| Failure::of(&error))?;
+    let (first_uid, first_gid) = match map.host {
+        HostKind::Privileged { base_uid, base_gid } => (base_uid, base_gid),
+        HostKind::Subordinate => (0, 0),
+    };
+    let below = spec.layers.iter().map(|layer| {
+        let path = layer.tree().ok_or_else(Failure::no_tree)?.to_owned();
+        Ok(OverlayTree { path, first_uid: 0, first_gid: 0 })
+    });
+    let own = OverlayTree { path: dir.top().join("upper"), first_uid, first_gid };
+    Ok(Content::Trees(below.chain([Ok(own)]).collect::<Result<_, Failure>>()?))
 }
 
 /// Removes the writable layer: out of sight at once, then file by file. Also takes up a removal that was
