@@ -151,6 +151,28 @@ pub enum Error {
         /// Where it was.
         path: PathBuf,
     },
+    /// The lock file cannot be understood.
+    #[error("{path} is wrong: {what}", path = path.display())]
+    LockFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The lock file was to be kept to, and there is none.
+    #[error("there is no {path}", path = path.display())]
+    NoLockFile {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The lock file was to be kept to, and something is not what it says.
+    #[error("{path} says something else: {}", differ.join("; "), path = path.display())]
+    Drift {
+        /// The lock file.
+        path: PathBuf,
+        /// What differs.
+        differ: Vec<String>,
+    },
     /// The host refused something.
     #[error("cannot {doing}: {source}")]
     Io {
@@ -236,7 +258,11 @@ impl<E: std::error::Error> std::error::Error for OnMachine<E> {
 impl Fault for Error {
     fn kind(&self) -> FaultKind {
         match self {
-            Self::Vmfile(_) | Self::NoVmfile { .. } => FaultKind::Config,
+            Self::Vmfile(_)
+            | Self::NoVmfile { .. }
+            | Self::LockFile { .. }
+            | Self::NoLockFile { .. }
+            | Self::Drift { .. } => FaultKind::Config,
             Self::UnknownMachine { .. }
             | Self::WhichMachine { .. }
             | Self::NotCreated { .. }
@@ -313,6 +339,17 @@ impl Fault for Error {
             )),
             Self::ProjectGone { .. } => Some(
                 "`posada global-status` shows its machines, `posada destroy --id` removes them".to_owned(),
+            ),
+            Self::LockFile { .. } => Some(
+                "take it from version control again, or remove it: the next `posada up` writes a new one".to_owned(),
+            ),
+            Self::NoLockFile { .. } => {
+                Some("`posada up` without `--locked` writes it; it belongs into version control".to_owned())
+            }
+            Self::Drift { .. } => Some(
+                "`posada up` without `--locked` takes scripts as they are now, `posada box update` moves boxes; what machines \
+                 are made from changes when they are destroyed and made again"
+                    .to_owned(),
             ),
             Self::Io { source, .. } => io_hint(source),
             Self::Dependency { .. } | Self::Cancelled | Self::Several(_) => None,

@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod host;
 pub mod life;
+pub mod lockfile;
 mod orchestrator;
 pub mod project;
 mod session;

@@ -30,7 +30,8 @@ impl Orchestrator {
     pub async fn connect(&self, entry: &Entry) -> Result<Ssh, Error> {
         let spec: MachineSpec = read_json(&entry.dir.spec())?
             .ok_or_else(|| Error::NotCreated { machine: entry.record.name.clone() })?;
-        self.log_in(entry, &spec.access, BOOT_TIMEOUT, &posada_provider_api::Silent).await
+        let patience = self.patience(entry)?;
+        self.log_in(entry, &spec.access, patience, &posada_provider_api::Silent).await
     }
 
     pub(crate) async fn log_in(
@@ -127,10 +128,17 @@ impl Orchestrator {
         Ok(wishes.unwrap_or_default().forward_agent)
     }
 
+    /// How long the Vmfile, at the last `up`, gave the machine to boot.
+    pub(crate) fn patience(&self, entry: &Entry) -> Result<Duration, Error> {
+        let wishes: Option<ClientWishes> = read_json(&client_wishes(entry))?;
+        Ok(wishes.and_then(|wishes| wishes.boot_seconds).map_or(BOOT_TIMEOUT, Duration::from_secs))
+    }
+
     /// Keeps what the Vmfile wishes of those who log in; `posada ssh` works without a Vmfile.
     pub(crate) fn keep_wishes(&self, entry: &Entry, config: &SshConfig) -> Result<(), Error> {
         let path = client_wishes(entry);
-        let wishes = ClientWishes { forward_agent: config.forward_agent };
+        let boot_seconds = Some(config.boot_timeout.as_secs());
+        let wishes = ClientWishes { forward_agent: config.forward_agent, boot_seconds };
         let kept: Option<ClientWishes> = read_json(&path)?;
         if kept.unwrap_or_default() == wishes { Ok(()) } else { write_json(&path, &wishes) }
     }
@@ -171,6 +179,9 @@ impl Orchestrator {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ClientWishes {
     forward_agent: bool,
+    /// Absent where an older posada wrote it.
+    #[serde(default)]
+    boot_seconds: Option<u64>,
 }
 
 fn client_wishes(entry: &Entry) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use posada_provider_api::{Fault, FaultKind};
 
-use crate::{ExitStatus, Place, Step, TransportError};
+use crate::{Action, ExitStatus, Place, Step, TransportError};
 
 /// A step that did not succeed. Nothing in it shows the text, arguments, environment or output of a sensitive
 /// step.
@@ -61,6 +61,16 @@ pub enum StepFailure {
 impl StepError {
     pub(crate) fn new(step: &Step, cause: StepFailure) -> Self {
         Self { step: step.label(), place: step.place.clone(), cause: Box::new(cause) }
+    }
+
+    /// A file of the step cannot be read.
+    #[must_use]
+    pub fn unreadable(step: &Step, source: std::io::Error) -> Self {
+        let path = match &step.action {
+            Action::File(copy) => copy.source.clone(),
+            Action::Shell(shell) => shell.script.file(step).to_owned(),
+        };
+        Self::new(step, StepFailure::Source { path, source })
     }
 
     /// The last lines the step printed, oldest first.

@@ -8,7 +8,7 @@
 use posada_provider_api::{Fault, FaultKind};
 
 use crate::ledger::Record;
-use crate::{Action, Digest, Ledger, RunWhen, Step, StepError, StepFailure};
+use crate::{Digest, Ledger, RunWhen, Step, StepError};
 
 /// Which steps were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,13 +233,7 @@ fn key(at: usize, step: &Step) -> String {
 }
 
 fn digest(step: &Step) -> Result<Digest, StepError> {
-    Digest::of(&step.action).map_err(|source| {
-        let path = match &step.action {
-            Action::File(copy) => copy.source.clone(),
-            Action::Shell(shell) => shell.script.file(step).to_owned(),
-        };
-        StepError::new(step, StepFailure::Source { path, source })
-    })
+    Digest::of(&step.action).map_err(|source| StepError::unreadable(step, source))
 }
 
 #[cfg(test)]
@@ -247,7 +241,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{FileCopy, Script, Shell, StepDone};
+    use crate::{Action, FileCopy, Script, Shell, StepDone};
     use Decision::{Run, Skip};
     use RunReason::{Always, Asked, Edited, New, Resumes};
     use SkipReason::{Done, Never, NotAsked};

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::fingerprint::Fingerprint;
 use super::record::{self, Name, Record, sync_directory};
 use super::{Store, StoredBox};
-use crate::{BoxError, BoxRef, Cancel, Form, Progress, Refusal, Version, VersionReq, worker};
+use crate::{BoxError, BoxRef, Cancel, Digest, Form, Progress, Refusal, Version, VersionReq, worker};
 
 /// What a box is to be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,47 @@ impl Store {
             (resolved, _) => resolved,
         }?;
         if form == Form::Disk { self.in_place(stored, progress, cancel) } else { Ok(stored) }
+    }
+
+    /// As [`Store::obtain`], for the box of this version with this digest and no other; `None` where it is not to be had.
+    ///
+    /// # Errors
+    /// Those of [`Store::obtain`] that say something else.
+    pub fn obtain_exactly(
+        &self,
+        wanted: &BoxRef,
+        (version, digest): (&Version, &Digest),
+        form: Form,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Option<StoredBox>, BoxError> {
+        let called = |stored: &StoredBox| match wanted {
+            BoxRef::Named(name) => stored.name == *name && stored.version == *version,
+            _ => true,
+        };
+        let there = self.list()?.into_iter().find(|stored| stored.digest == *digest && called(stored));
+        if let Some(stored) = there
+            && stored.layer(form).is_ok()
+        {
+            let in_place = if form == Form::Disk { self.in_place(stored, progress, cancel)? } else { stored };
+            return Ok(Some(in_place));
+        }
+        // All else has one version only, or names it.
+        let requirement = match wanted {
+            BoxRef::Named(_) => VersionReq::parse(&format!("= {version}")).ok(),
+            _ => None,
+        };
+        match self.obtain(wanted, requirement.as_ref(), form, progress, cancel) {
+            Ok(stored) => Ok((stored.digest == *digest).then_some(stored)),
+            Err(
+                BoxError::Missing { .. }
+                | BoxError::MissingVersion { .. }
+                | BoxError::MissingForm { .. }
+                | BoxError::NotOffered { .. }
+                | BoxError::VersionTaken { .. },
+            ) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes an archive from `input`; `what` is what errors call it. Where `form` is a disk, one is

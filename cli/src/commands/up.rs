@@ -27,6 +27,10 @@ pub struct Args {
     #[arg(long)]
     no_parallel: bool,
 
+    /// Refuse what is not as Vmfile.lock says: boxes of another version or content, scripts that were edited
+    #[arg(long)]
+    locked: bool,
+
     #[command(flatten)]
     params: ParamArgs,
 }
@@ -72,6 +76,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         }),
         provisioning: args.provisioning.choice(),
         parallel: !args.no_parallel,
+        locked: args.locked,
     };
     operation::run(context, &cancel, orchestrator.up(&project, &vmfile, &args.names.names, &options))?;
     Ok(ExitStatus::OK)

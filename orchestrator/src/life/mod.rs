@@ -11,6 +11,7 @@ mod addresses;
 mod adopt;
 mod destroy;
 mod health;
+mod locking;
 mod package;
 mod provision;
 mod schedule;

@@ -19,7 +19,6 @@ use crate::error::{Error, OnMachine};
 use crate::orchestrator::{Orchestrator, blocking};
 use crate::project::Project;
 use crate::state::{Entry, make_private_dir, read_json, write_json};
-use crate::vmfile::BOOT_TIMEOUT;
 
 /// What becomes of a machine.
 #[derive(Debug, Clone)]
@@ -118,7 +117,7 @@ impl Orchestrator {
         let mut parts = vec![cleaning_script()];
         parts.extend((spec.seeding() == Some(Seeding::InsecureKey)).then(open_to_everybody));
         parts.push(SEAL.to_owned());
-        let mut ssh = self.log_in(packing, &spec.access, BOOT_TIMEOUT, observer).await?;
+        let mut ssh = self.log_in(packing, &spec.access, self.patience(packing)?, observer).await?;
         let name = packing.record.name.clone();
         blocking(move || {
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

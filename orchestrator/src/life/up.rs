@@ -7,6 +7,7 @@ use posada_box_catalog::{BoxError, BoxRef, Digest, Form, StoredBox};
 use posada_provider_api::{MachineSpec, MachineState, Network, ProviderError, ProviderKind};
 
 use super::addresses;
+use super::locking::Locking;
 use super::provision::Provisioning;
 use super::schedule::{self, Node};
 use crate::backends::Candidate;
@@ -28,11 +29,13 @@ pub struct UpOptions {
     pub provisioning: Provisioning,
     /// Whether machines that do not depend on each other come up at once.
     pub parallel: bool,
+    /// Whether what is not as the lock file says is refused.
+    pub locked: bool,
 }
 
 impl Default for UpOptions {
     fn default() -> Self {
-        Self { provider: None, provisioning: Provisioning::Due, parallel: true }
+        Self { provider: None, provisioning: Provisioning::Due, parallel: true, locked: false }
     }
 }
 
@@ -57,7 +60,9 @@ impl Orchestrator {
         names: &[String],
         options: &UpOptions,
     ) -> Result<(), Error> {
-        let nodes = select(vmfile, names)?
+        let selected = select(vmfile, names)?;
+        let locking = Arc::new(Locking::begin(project, &selected, options.locked)?);
+        let nodes = selected
             .into_iter()
             .map(|config| Node {
                 name: config.name.clone(),
@@ -66,11 +71,20 @@ impl Orchestrator {
             })
             .collect();
         let (of, project, options) = (self.clone(), Arc::new(project.clone()), options.clone());
-        schedule::run(self, nodes, options.parallel, move |config: MachineConfig| {
-            let (of, project, options) = (of.clone(), project.clone(), options.clone());
-            async move { of.bring_up(&project, &config, &options).await }
+        let keeping = locking.clone();
+        let done = schedule::run(self, nodes, options.parallel, move |config: MachineConfig| {
+            let (of, project, options, locking) =
+                (of.clone(), project.clone(), options.clone(), keeping.clone());
+            async move { of.bring_up(&project, &config, &options, &locking).await }
         })
-        .await
+        .await;
+        if let Err(error) = locking.end(vmfile) {
+            self.tell(Event::Warning {
+                machine: None,
+                message: format!("the lock file was not written: {error}"),
+            });
+        }
+        done
     }
 
     async fn bring_up(
@@ -78,9 +92,11 @@ impl Orchestrator {
         project: &Project,
         config: &MachineConfig,
         options: &UpOptions,
+        locking: &Locking,
     ) -> Result<(), Error> {
         let began = Instant::now();
-        let (entry, stored, _lock) = self.claim(project, config, options).await?;
+        let (entry, stored, _lock) = self.claim(project, config, options, locking).await?;
+        locking.used(&entry, config, &stored)?;
         let forwards = loop {
             let (spec, found) = self.start(&entry, config, &stored).await?;
             let ready = async {
@@ -111,6 +127,7 @@ impl Orchestrator {
         project: &Project,
         config: &MachineConfig,
         options: &UpOptions,
+        locking: &Locking,
     ) -> Result<(Entry, StoredBox, MachineLock), Error> {
         loop {
             let known = self.machines.of_project(project)?.into_iter().find(|e| e.record.name == config.name);
@@ -119,7 +136,7 @@ impl Orchestrator {
                     let stored = self.box_of(&entry, config)?;
                     (entry, stored)
                 }
-                None => self.make(project, config, options).await?,
+                None => self.make(project, config, options, locking).await?,
             };
             let asked = options.provider.or(match config.provider {
                 ProviderChoice::Auto => None,
@@ -145,6 +162,7 @@ impl Orchestrator {
         project: &Project,
         config: &MachineConfig,
         options: &UpOptions,
+        locking: &Locking,
     ) -> Result<(Entry, StoredBox), Error> {
         let choice = match options.provider {
             Some(ProviderKind::Kvm) => ProviderChoice::Kvm,
@@ -152,7 +170,7 @@ impl Orchestrator {
             None => config.provider,
         };
         let candidates = self.backends.candidates(&config.name, choice).await?;
-        let (Candidate { kind, why }, stored) = self.fit(config, candidates).await?;
+        let (Candidate { kind, why }, stored) = self.fit(config, candidates, locking).await?;
         let phase = self.phase(&config.name, format!("creating from {} {}", stored.name, stored.version));
         let (machines, project, name) = (self.machines.clone(), project.clone(), config.name.clone());
         let (box_name, box_version) = (stored.name.clone(), stored.version.to_string());
@@ -171,6 +189,7 @@ impl Orchestrator {
         &self,
         config: &MachineConfig,
         candidates: Vec<Candidate>,
+        locking: &Locking,
     ) -> Result<(Candidate, StoredBox), Error> {
         let mut unfit: Option<(ProviderKind, Error)> = None;
         for mut candidate in candidates {
@@ -178,7 +197,7 @@ impl Orchestrator {
             if let Some((kind, why)) = &unfit {
                 candidate.why = format!("{kind}: {why}");
             }
-            match self.obtain(config, spec::form(candidate.kind)).await {
+            match self.obtain(config, spec::form(candidate.kind), locking).await {
                 Ok(stored) => return Ok((candidate, stored)),
                 // What it holds may run on another backend.
                 Err(error @ Error::Box(BoxError::MissingForm { .. } | BoxError::MissingVersion { .. })) => {
@@ -191,8 +210,24 @@ impl Orchestrator {
         Err(unfit.map_or(Error::Cancelled, |(_, error)| error))
     }
 
-    /// The box for a new machine; a file is taken into the store first.
-    async fn obtain(&self, config: &MachineConfig, form: Form) -> Result<StoredBox, Error> {
+    /// The box for a new machine, the one that the lock file names; a file is taken into the store first.
+    async fn obtain(
+        &self,
+        config: &MachineConfig,
+        form: Form,
+        locking: &Locking,
+    ) -> Result<StoredBox, Error> {
+        if let Some(locked) = locking.wanted(config, form)? {
+            let (reference, same) = (config.box_ref.clone(), locked.clone());
+            let found =
+                self.with_store(&config.name, reference.to_string(), move |store, progress, cancel| {
+                    store.obtain_exactly(&reference, (&same.version, &same.digest), form, progress, cancel)
+                });
+            match found.await? {
+                Some(stored) => return Ok(stored),
+                None => locking.missed(self, config, &locked)?,
+            }
+        }
         let (wanted, version) = (config.box_ref.clone(), config.box_version.clone());
         self.with_store(&config.name, wanted.to_string(), move |store, progress, cancel| {
             store.obtain(&wanted, version.as_ref(), form, progress, cancel)

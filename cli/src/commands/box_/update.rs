@@ -1,10 +1,13 @@
 use posada_box_catalog::source::Wanted;
-use posada_box_catalog::{BoxRef, FetchOptions};
+use posada_box_catalog::{BoxError, BoxRef, FetchOptions, Store};
+use posada_orchestrator::lockfile;
+use serde_json::json;
 
 use super::outdated::{all, of_project};
 use super::progress::Shown;
 use super::{BoxEvent, fetching_store, work};
 use crate::commands::common::ParamArgs;
+use crate::commands::operation;
 use crate::context::Context;
 use crate::exit::ExitStatus;
 use crate::failure::{CliError, Result};
@@ -13,7 +16,7 @@ use crate::servers::ClientArgs;
 /// Fetch newer versions of boxes
 ///
 /// The boxes are those of the project's machines, or the one that is named. Machines stay on the version they were made from;
-/// new ones are made from the newest that `box_version` allows. Old versions stay until `posada box prune`.
+/// new ones are made from the newest that `box_version` allows, which Vmfile.lock names from then on. Old versions stay until `posada box prune`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// This box of the store
@@ -58,7 +61,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
                 architecture: args.architecture.clone(),
                 form: Some(candidate.form),
             };
-            let newest = candidate.newest(&store, &wanted, printer, cancel)?;
+            let newest = match candidate.newest(&store, &wanted, printer, cancel) {
+                // What was built or added here since is taken up all the same.
+                Err(BoxError::NoCatalog(_)) if args.name.is_none() => None,
+                newest => newest?,
+            };
             if newest.as_ref().is_none_or(|newest| *newest <= candidate.version) {
                 let why = if newest.is_some() { "is the newest" } else { "is in no catalog that was asked" };
                 printer.note(&format!("{} {} ({}) {why}", candidate.name, candidate.version, candidate.form));
@@ -75,5 +82,23 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         }
         Ok(())
     })?;
+    if args.name.is_none() {
+        move_lock(&store, context, &args.params)?;
+    }
     Ok(ExitStatus::OK)
+}
+
+/// Has the project's lock file name what is the newest in the store now.
+fn move_lock(store: &Store, context: &Context, params: &ParamArgs) -> Result<()> {
+    let (project, vmfile) = operation::load(context, params)?;
+    let (printer, palette) = (&context.printer, context.printer.err_palette());
+    let file = lockfile::path(&project);
+    for moved in lockfile::update(&project, &vmfile, store)? {
+        let lockfile::Moved { reference, form, from, to } = moved;
+        let name = file.file_name().unwrap_or_default().display();
+        printer.note(&format!("{} {name}  {reference} ({form}): {from} → {to}", palette.tick()));
+        printer.json(&json!({"event": "lock_moved", "file": file, "reference": reference, "form": form,
+            "from": from, "to": to}));
+    }
+    Ok(())
 }
