@@ -17,6 +17,7 @@ mod push;
 pub mod reference;
 pub mod source;
 pub mod store;
+pub mod trust;
 mod unpack;
 mod worker;
 
@@ -33,5 +34,6 @@ pub use push::{Fate, Published, Pushed, decide, push_file};
 pub use reference::{BoxRef, InvalidRef, UrlRef, Version, VersionReq};
 pub use source::{FetchOptions, Remotes};
 pub use store::{BoxDamage, BoxFsck, BoxGc, NewBox, Removed, Store, StoredBox, StoredDisk, Which};
+pub use trust::Trust;
 pub use unpack::Refusal;
 pub use worker::{WORKER, worker_entry};

@@ -157,7 +157,8 @@ impl ClientArgs {
 /// Those of [`Servers::load`] and [`Servers::default_server`].
 pub fn remotes(home: &Path, args: &ClientArgs) -> Result<Remotes> {
     let servers = Servers::load(home)?;
-    Ok(Remotes { settings: settings(args, servers.tokens()?), catalog: servers.default_server()? })
+    let trust = crate::trust::load(home)?;
+    Ok(Remotes { settings: settings(args, servers.tokens()?), catalog: servers.default_server()?, trust })
 }
 
 /// A client that knows the user's tokens.

@@ -29,6 +29,8 @@ pub struct Remotes {
     pub settings: Settings,
     /// The catalog that boxes come from which are named and not in the store.
     pub catalog: Option<Url>,
+    /// Whose boxes are taken.
+    pub trust: crate::Trust,
 }
 
 /// One kind of place that boxes come from.

@@ -90,7 +90,11 @@ fn hex(bytes: &[u8]) -> String {
 /// A store that fetches from `base`.
 fn store(world: &World, base: &str, tokens: Vec<posada_fetch::Token>) -> Store {
     let settings = Settings { proxies: false, tokens, ..Settings::default() };
-    world.store.clone().with_remotes(Remotes { settings, catalog: Some(base.parse().unwrap()) })
+    world.store.clone().with_remotes(Remotes {
+        settings,
+        catalog: Some(base.parse().unwrap()),
+        ..Remotes::default()
+    })
 }
 
 fn fetch(
