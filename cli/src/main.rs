@@ -14,7 +14,6 @@ mod reference;
 mod report;
 mod servers;
 mod terminal;
-mod trust;
 
 use std::process::ExitCode;
 

@@ -22,8 +22,6 @@ pub struct Offer {
     pub location: String,
     /// What its content has to come to.
     pub checksum: Option<Checksum>,
-    /// Who says that it is that box (minisign), where the source says.
-    pub signature: Option<String>,
 }
 
 /// Which offer is wanted.
@@ -161,7 +159,6 @@ mod tests {
             default_architecture: false,
             location: format!("{version} {provider} {architecture}"),
             checksum: None,
-            signature: None,
         }
     }
 

@@ -22,7 +22,6 @@ impl Source for WebFile {
             default_architecture: true,
             location: String::new(),
             checksum: self.0.checksum().cloned(),
-            signature: None,
         }])
     }
 
