@@ -197,6 +197,17 @@ pub enum BoxError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A box is not signed as it has to be.
+    #[error("the box `{name}` is not taken: {what}")]
+    Signature {
+        /// The box.
+        name: String,
+        /// What is wrong with its signature.
+        what: String,
+    },
+    /// A key cannot be used.
+    #[error("the key cannot be used: {0}")]
+    Key(String),
     /// A transfer failed.
     #[error(transparent)]
     Fetch(FetchError),
@@ -266,6 +277,7 @@ impl Fault for BoxError {
             Self::Fetch(source) => source.kind(),
             Self::Repository { kind, .. } => *kind,
             Self::Name(_)
+            | Self::Key(_)
             | Self::FileThere(_)
             | Self::VersionTaken { .. }
             | Self::InUse { .. }
@@ -283,6 +295,7 @@ impl Fault for BoxError {
             | Self::FileNotAdded(_)
             | Self::FileMissing(_)
             | Self::NotABox { .. }
+            | Self::Signature { .. }
             | Self::Build { .. }
             | Self::Chunks { .. }
             | Self::Damaged { .. } => FaultKind::Box,
@@ -341,10 +354,6 @@ impl Fault for BoxError {
                 let hint = hint.as_deref().unwrap_or("fetch or make the file again");
                 format!("{hint}; nothing was stored")
             }
-            Self::NotABox { refusal: Refusal::NoInit(_), .. } => {
-                "take an image that is made to be started as a system, with systemd or another init in it; nothing was stored"
-                    .to_owned()
-            }
             Self::NotABox { .. } => {
                 "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init, a disk image, or a \
                  machine (OVA, XVA, Vagrant's boxes); nothing was stored"
@@ -360,6 +369,10 @@ impl Fault for BoxError {
             Self::NoRecipe { known, .. } => format!("built in are {}; or give the path of a recipe file", list(known)),
             Self::ToolMissing { package, .. } => format!("install it with `apt-get install {package}`"),
             Self::FileThere(_) => "choose another file, or replace it with `--force`".to_owned(),
+            Self::Signature { .. } => "ask who publishes it; `posada box trust list` shows whom you trust, and nothing was \
+                 stored"
+                .to_owned(),
+            Self::Key(_) => "`posada box keygen FILE` makes one; minisign's own are taken, too".to_owned(),
             Self::Image { source, .. } => return source.hint(),
             Self::IdMap(error) => return error.hint(),
             Self::Fetch(error) => return error.hint(),

@@ -14,6 +14,7 @@ mod reference;
 mod report;
 mod servers;
 mod terminal;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -204,3 +204,84 @@ fn a_machine_is_made_of_a_box_that_up_fetches() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code, 0);
 }
+
+#[test]
+fn boxes_are_signed_and_taken_only_from_who_is_trusted() {
+    let sandbox = Sandbox::bare(Caller::Root);
+    let (_server, url) = serve(&sandbox, &[]);
+    let token = token(&sandbox, "ci", "team");
+    sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    let tree = sandbox.project().join("tree/sbin");
+    std::fs::create_dir_all(&tree).expect("a folder");
+    std::fs::write(tree.join("init"), "#!/bin/sh\n").expect("an init");
+    std::fs::set_permissions(tree.join("init"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let here = |program: &str, words: &[&str]| {
+        Command::new(program).args(words).current_dir(sandbox.project()).output().expect("it runs")
+    };
+    let make = |name: &str| {
+        std::fs::write(sandbox.project().join("tree/name"), name).expect("a file");
+        assert!(here("tar", &["-C", "tree", "-cf", name, "."]).status.success());
+    };
+    let push = |file: &str, version: &str, key: &[&str]| {
+        make(file);
+        let words =
+            ["box", "push", "team/web", file, "--version", version, "--provider", "lxc", "--architecture"];
+        sandbox.ok(&[&words[..], &["amd64"], key].concat());
+    };
+    let add = |version: &str| {
+        sandbox.run(&["box", "add", "team/web", "--box-version", version, "--architecture", "amd64"])
+    };
+
+    // Ours, and one that minisign has made.
+    sandbox.ok(&["box", "keygen", "ours", "--no-password"]);
+    let mode = sandbox.project().join("ours").metadata().expect("a key").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    sandbox.run(&["box", "keygen", "ours", "--no-password"]).ended_with(2).says("already");
+    sandbox.run(&["box", "keygen", "locked"]).ended_with(2).says("POSADA_SIGNING_PASSWORD");
+    assert!(here("minisign", &["-G", "-W", "-p", "theirs.pub", "-s", "theirs"]).status.success());
+
+    push("one.tar", "1.0", &["--sign", "ours"]);
+    push("two.tar", "2.0", &["--sign", "theirs"]);
+    push("three.tar", "3.0", &[]);
+    // minisign takes what we have signed.
+    let signature = net::http_get(port(&url), "/team/web/versions/1.0/lxc/amd64/vagrant.box.minisig");
+    let (_, signature) = signature.split_once("\r\n\r\n").expect("a body");
+    sandbox.file("one.tar.minisig", signature);
+    let verified = here("minisign", &["-V", "-p", "ours.pub", "-m", "one.tar"]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success() && said.contains("posada box team/web 1.0 lxc amd64"), "{said}");
+
+    // As long as nobody is trusted, anybody is taken.
+    add("3.0").ended_with(0);
+    sandbox.ok(&["box", "remove", "team/web"]);
+    sandbox.ok(&["box", "trust", "add", "team", "theirs.pub"]);
+    add("1.0").ended_with(7).says("another key");
+    add("3.0").ended_with(7).says("is not signed");
+    assert!(!sandbox.ok(&["box", "list"]).stdout.contains("team/web"), "nothing was stored");
+    add("2.0").ended_with(0);
+    sandbox.ok(&["box", "trust", "add", "team", "ours.pub"]);
+    add("1.0").ended_with(0);
+    sandbox.run(&["box", "trust", "add", "team", "RWnonsense"]).ended_with(2).says("no public key");
+
+    // The file by itself, with its signature beside it: it was signed as another box.
+    let file = format!("{url}/team/web/versions/2.0/lxc/amd64/vagrant.box");
+    sandbox.run(&["box", "add", &file, "--name", "free/copy"]).ended_with(0);
+    sandbox.run(&["box", "add", &file, "--name", "team/copy"]).ended_with(7).says("signed as");
+    sandbox.ok(&["box", "trust", "require-signed", "yes"]);
+    sandbox
+        .run(&["box", "add", &file, "--name", "free/other"])
+        .ended_with(7)
+        .says("no key is trusted with `free`");
+    sandbox.ok(&["box", "trust", "require-signed", "no"]);
+    let mut strict = sandbox.posada();
+    strict.env("POSADA_REQUIRE_SIGNED", "1");
+    posada_tests::sandbox::run(strict, &["box", "add", &file, "--name", "free/other"]).ended_with(7);
+    let listed = sandbox.ok(&["box", "trust", "list"]).stdout;
+    assert_eq!(listed.lines().filter(|line| line.starts_with("team ")).count(), 2, "{listed}");
+    sandbox.ok(&["box", "trust", "remove", "team"]);
+    sandbox.run(&["box", "trust", "remove", "team"]).ended_with(2);
+
+    // What is kept of trust and cannot be read does not count for nothing.
+    std::fs::write(sandbox.home().join("trust.json"), "{\"keys\": 7}").expect("a file");
+    add("1.0").ended_with(4).says("trust.json");
+}

@@ -34,6 +34,8 @@ pub struct CatalogFile<'a> {
     default_architecture: bool,
     size: u64,
     manifest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
 }
 
 /// What `document` looks like from outside; `base` is the server's URL, without a slash at its end.
@@ -82,5 +84,6 @@ pub fn of_file<'a>(
         default_architecture: version.default_architecture(&file.provider) == Some(&file.architecture),
         size: file.size,
         manifest: format!("{home}/manifest"),
+        signature: file.signature.as_deref(),
     }
 }

@@ -68,6 +68,9 @@ pub struct FileEntry {
     pub sha256: Sha256,
     /// When it came.
     pub added: DateTime<Utc>,
+    /// Its signature, as minisign writes it. Whether it is right is for who fetches it to say, whose keys nobody here knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// A file that is no longer part of a box.
@@ -191,6 +194,7 @@ mod tests {
             size: 1,
             sha256: Sha256([byte; 32]),
             added: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            signature: None,
         }
     }
 

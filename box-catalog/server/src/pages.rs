@@ -180,6 +180,7 @@ mod tests {
             size: 5 << 20,
             sha256: Sha256([7; 32]),
             added: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            signature: None,
         };
         document.put_file(&VersionName::parse("1.0").unwrap(), file);
         document.versions[0].state = State::Released;

@@ -114,8 +114,7 @@ fn matches(pattern: &str, path: &Path) -> bool {
     }) && names.next().is_none()
 }
 
-/// A script for sh(1), run as root of the running system, that does the same, lets go of what the disk does not need, and
-/// leaves the file systems as they are to be: nothing is written to them any more.
+/// A script for sh(1), run as root of the running system, that does the same; [`SEAL`] ends it.
 #[must_use]
 pub fn script() -> String {
     let mut script = String::from("set -e\ncd /\n");
@@ -139,12 +138,13 @@ pub fn script() -> String {
     script
 }
 
-/// What comes after [`script`] and all else that is to be in the box.
+/// What comes after [`script`] and all else that is to be in the box. A file system that is frozen has nothing left in its journal
+/// (fsfreeze(8)).
 pub const SEAL: &str = "\
 sync
 fstrim / 2>/dev/null || :
 sync
-echo u >/proc/sysrq-trigger
+fsfreeze --freeze / || echo u >/proc/sysrq-trigger
 ";
 
 #[cfg(test)]

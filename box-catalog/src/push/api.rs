@@ -69,6 +69,14 @@ impl Api<'_> {
         self.accepted(&answer).map(|()| None)
     }
 
+    /// Hands in who says that a file is what it is.
+    pub fn put_signature(&self, to: &Published, signature: String) -> Result<(), BoxError> {
+        let Published { name, version, provider, architecture, .. } = to;
+        let path = format!("{name}/versions/{version}/{provider}/{architecture}/vagrant.box.minisig");
+        let answer = self.send(Method::PUT, &path, "text/plain", signature.into_bytes())?;
+        self.accepted(&answer)
+    }
+
     /// Releases a version, or takes it out of the catalog and back.
     pub fn decide(&self, name: &str, version: &Version, fate: Fate) -> Result<(), BoxError> {
         let word = match fate {

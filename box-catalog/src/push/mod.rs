@@ -12,6 +12,7 @@ use posada_provider_api::DiskFormat;
 use url::Url;
 
 use crate::pack::bundle;
+use crate::trust::{Claim, SigningKey, sign};
 use crate::{BoxError, Cancel, Export, Form, Progress, Store, StoredBox, Version};
 use api::Api;
 
@@ -37,6 +38,17 @@ pub struct Published {
     pub architecture: String,
     /// Whether all may see it from now on; a version that was released does not change any more.
     pub release: bool,
+}
+
+impl Published {
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            name: &self.name,
+            version: &self.version,
+            provider: Some(&self.provider),
+            architecture: Some(&self.architecture),
+        }
+    }
 }
 
 /// What a push came to.
@@ -79,15 +91,16 @@ pub fn decide(
     Api { client, server, stop: &stop, progress }.decide(name, version, fate)
 }
 
-/// Pushes the file at `path`.
+/// Pushes the file at `path`, signed where there is a `key`.
 ///
 /// # Errors
-/// [`BoxError::Io`], [`BoxError::Fetch`], [`BoxError::Repository`], [`BoxError::Cancelled`]. What has arrived stays; the
+/// [`BoxError::Io`], [`BoxError::Key`], [`BoxError::Fetch`], [`BoxError::Repository`], [`BoxError::Cancelled`]. What has arrived stays; the
 /// next push of it goes on from there.
 pub fn push_file(
     client: &Client,
     path: &Path,
     to: &Published,
+    key: Option<&SigningKey>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Pushed, BoxError> {
@@ -114,6 +127,10 @@ pub fn push_file(
             // Let go of in between: nobody had named them yet.
             Some(gone) => wanted = gone,
             None => {
+                if let Some(key) = key {
+                    progress.phase("signing", None);
+                    api.put_signature(to, sign(key, &to.claim(), path)?)?;
+                }
                 if to.release {
                     progress.phase("releasing", None);
                     api.decide(&to.name, &to.version, Fate::Released)?;
@@ -140,6 +157,7 @@ impl Store {
         client: &Client,
         stored: &StoredBox,
         to: &Published,
+        key: Option<&SigningKey>,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Pushed, BoxError> {
@@ -147,7 +165,7 @@ impl Store {
         let stored = &self.in_place(stored.clone(), progress, cancel)?;
         self.scratch(|scratch| {
             let file = pack_disk(stored, scratch.path(), progress, cancel)?;
-            push_file(client, &file, to, progress, cancel)
+            push_file(client, &file, to, key, progress, cancel)
         })
     }
 }

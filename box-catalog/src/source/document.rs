@@ -35,6 +35,9 @@ struct Provider {
     architecture: Option<String>,
     #[serde(default)]
     default_architecture: Option<bool>,
+    /// Ours.
+    #[serde(default)]
+    signature: Option<String>,
 }
 
 /// The name and all files that the document from `base` tells of. What has a version that is none is passed over, as is what is
@@ -71,6 +74,7 @@ pub(crate) fn parse(bytes: &[u8], base: &Url) -> Result<(String, Vec<Offer>), St
                 default_architecture: provider.default_architecture.unwrap_or(false),
                 location: location.into(),
                 checksum,
+                signature: provider.signature,
             });
         }
     }

@@ -1,16 +1,18 @@
 //! Bringing a box from elsewhere into the store.
 
 use std::cell::Cell;
+use std::path::Path;
 
-use posada_fetch::{Checksum, Client, Request, Slot};
+use posada_fetch::{Checksum, Client, FetchError, Request, Slot};
 use url::Url;
 
 use super::{Brought, Errand, Offer, Source, Wanted, source_of};
 use crate::store::{NewBox, Store, StoredBox};
+use crate::trust::{Claim, MAX_SIGNATURE};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
 
 /// The largest file that is fetched, bytes.
-pub(super) const LIMIT: u64 = 1 << 42;
+const LIMIT: u64 = 1 << 42;
 
 /// What is to be done with a box that is fetched.
 #[derive(Debug, Clone, Default)]
@@ -39,11 +41,32 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
-        self.errand(reference, wanted, options, progress, cancel, |source, errand| {
+        self.errand(reference, wanted, progress, cancel, |source, errand| {
             let offer = wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())?;
-            let new = errand.new_box(&offer);
+            let new = NewBox {
+                name: options.name.clone().unwrap_or_else(|| offer.name.clone()),
+                version: offer.version.clone(),
+                user: None,
+                replace: options.replace,
+            };
+            let trust = &self.remotes().trust;
+            let mut offer = offer;
+            // A URL names no box: it is the one that it is called.
+            if matches!(reference, BoxRef::Url(_)) && offer.provider.is_none() {
+                offer.name.clone_from(&new.name);
+            }
+            // What comes as something else than one file has nothing that could be signed.
+            let unsigned = || {
+                trust.demands(&offer.name).then(|| BoxError::Signature {
+                    name: offer.name.clone(),
+                    what: "boxes from there cannot be signed".to_owned(),
+                })
+            };
             match source.bring(&offer, errand)? {
-                Brought::Stored(stored) => Ok(*stored),
+                Brought::Stored(stored) => unsigned().map_or(Ok(*stored), Err),
+                Brought::File(_) if trust.demands(&offer.name) => {
+                    Err(unsigned().unwrap_or(BoxError::Cancelled))
+                }
                 Brought::File(path) => self.add(&path, &new, progress, cancel),
                 Brought::Url(url, checksum) => {
                     let checksum = options.checksum.clone().or(checksum);
@@ -65,7 +88,7 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Offer, BoxError> {
-        self.errand(reference, wanted, &FetchOptions::default(), progress, cancel, |source, errand| {
+        self.errand(reference, wanted, progress, cancel, |source, errand| {
             wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())
         })
     }
@@ -74,7 +97,6 @@ impl Store {
         &self,
         reference: &BoxRef,
         wanted: &Wanted,
-        options: &FetchOptions,
         progress: &dyn Progress,
         cancel: &Cancel,
         work: impl FnOnce(&dyn Source, &Errand<'_>) -> Result<T, BoxError>,
@@ -84,7 +106,7 @@ impl Store {
         let client = Client::new(remotes.settings.clone())?;
         let (stop, _watch) = cancel.stop();
         let form = wanted.form.unwrap_or(Form::Disk);
-        work(&*source, &Errand { store: self, form, options, client: &client, stop: &stop, progress, cancel })
+        work(&*source, &Errand { store: self, form, client: &client, stop: &stop, progress, cancel })
     }
 
     fn download(
@@ -121,7 +143,8 @@ impl Store {
         }
         let request = Request { url: url.clone(), checksum, limit: LIMIT };
         let came = slot.fetch(errand.client, &request, &Told(errand.progress), errand.stop)?;
-        let added = self.add(&came.path, new, errand.progress, errand.cancel);
+        let signed = self.signed(errand, offer, url, &came.path);
+        let added = signed.and_then(|()| self.add(&came.path, new, errand.progress, errand.cancel));
         // What only lacked room or time is kept for the next time.
         if !matches!(added, Err(BoxError::Cancelled | BoxError::DiskFull(_) | BoxError::Io { .. })) {
             slot.clear()?;
@@ -129,8 +152,28 @@ impl Store {
         added
     }
 
+    /// Holds what came against its signature, where it has to have one: the source's, else that of a file beside it.
+    fn signed(&self, errand: &Errand<'_>, offer: &Offer, url: &Url, file: &Path) -> Result<(), BoxError> {
+        let trust = &self.remotes().trust;
+        if !trust.demands(&offer.name) {
+            return Ok(());
+        }
+        errand.progress.phase("verifying its signature", None);
+        let signature = match &offer.signature {
+            Some(signature) => Some(signature.clone()),
+            None => beside(errand, url)?,
+        };
+        let claim = Claim {
+            name: &offer.name,
+            version: &offer.version,
+            provider: offer.provider.as_deref(),
+            architecture: offer.architecture.as_deref(),
+        };
+        trust.check(&claim, signature.as_deref(), file)
+    }
+
     /// The box in the store that has this name, version and content.
-    pub(super) fn same(
+    fn same(
         &self,
         offer: &Offer,
         checksum: Option<&Checksum>,
@@ -170,6 +213,19 @@ impl Store {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The signature beside a file, where there is one: `web.box.minisig`.
+fn beside(errand: &Errand<'_>, url: &Url) -> Result<Option<String>, BoxError> {
+    let mut there = url.clone();
+    there.set_path(&format!("{}.minisig", url.path()));
+    match errand.client.get(&there, None, MAX_SIGNATURE, errand.stop) {
+        Ok(document) => Ok(String::from_utf8(document.bytes).ok()),
+        Err(FetchError::NotFound { .. } | FetchError::Refused { .. } | FetchError::TooLarge { .. }) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Offer {
     pub location: String,
     /// What its content has to come to.
     pub checksum: Option<Checksum>,
+    /// Who says that it is that box (minisign), where the source says.
+    pub signature: Option<String>,
 }
 
 /// Which offer is wanted.
@@ -159,6 +161,7 @@ mod tests {
             default_architecture: false,
             location: format!("{version} {provider} {architecture}"),
             checksum: None,
+            signature: None,
         }
     }
 

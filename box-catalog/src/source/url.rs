@@ -22,6 +22,7 @@ impl Source for WebFile {
             default_architecture: true,
             location: String::new(),
             checksum: self.0.checksum().cloned(),
+            signature: None,
         }])
     }
 

@@ -17,6 +17,7 @@ use crate::refusal::Refusal;
 use crate::repository::{Access, Content, FileManifest, Identity, no_box};
 
 const MAX_MANIFEST: u64 = 64 << 20;
+const MAX_SIGNATURE: u64 = 4096;
 const CHECKSUM: &str = "x-checksum-sha256";
 
 type FilePath = Path<(String, String, String, String, String)>;
@@ -54,6 +55,7 @@ impl Target {
             size,
             sha256,
             added: Utc::now(),
+            signature: None,
         }
     }
 }
@@ -149,6 +151,33 @@ pub(super) async fn manifest(
         Some(manifest) => Ok(Json(&*manifest).into_response()),
         None => Err(crate::ServerError::damaged(entry.sha256, "its manifest is not there").into()),
     }
+}
+
+/// The file's signature.
+pub(super) async fn signature(
+    State(site): State<Site>,
+    Extension(identity): Extension<Identity>,
+    path: FilePath,
+) -> Result<String, Refusal> {
+    let entry = find(&site, &identity, path).await?;
+    entry.signature.ok_or_else(|| Refusal::not_found("this file is not signed"))
+}
+
+/// Takes in the signature of a file that is there.
+pub(super) async fn push_signature(
+    State(site): State<Site>,
+    Extension(identity): Extension<Identity>,
+    path: FilePath,
+    request: Body,
+) -> Result<StatusCode, Refusal> {
+    let target = Target::of(path)?;
+    auth::check(&identity, Access::Push, target.name.namespace())?;
+    let bytes = body::whole(request, MAX_SIGNATURE, site.0.settings.limits.stall).await?;
+    let text = String::from_utf8(bytes.to_vec()).ok().filter(|text| text.starts_with("untrusted comment:"));
+    let text = text.ok_or_else(|| Refusal::bad_request("this is no signature of minisign's"))?;
+    let Target { name, version, provider, architecture } = &target;
+    site.repository().sign(name, version, provider, architecture, &text).await?;
+    Ok(StatusCode::CREATED)
 }
 
 /// Takes in a whole file.

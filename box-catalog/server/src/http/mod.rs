@@ -73,6 +73,7 @@ impl Site {
             .route("/{namespace}/{name}", get(boxes::show))
             .route("/api/v2/vagrant/{namespace}/{name}", get(boxes::catalog))
             .route(&format!("{file}/vagrant.box"), get(files::fetch).put(files::push))
+            .route(&format!("{file}/vagrant.box.minisig"), get(files::signature).put(files::push_signature))
             .route(&format!("{file}/manifest"), get(files::manifest).put(files::push_manifest))
             .route("/api/v1/whoami", get(api::whoami))
             .route("/api/v1/boxes", get(boxes::list))

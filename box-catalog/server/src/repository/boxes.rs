@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use super::{Repository, Retention};
 use crate::ServerError;
 use crate::document::{BoxDocument, FileEntry, State};
-use crate::names::{BoxName, VersionName};
+use crate::names::{BoxName, Part, VersionName};
 use crate::refusal::Refusal;
 use crate::storage::Changed;
 
@@ -103,6 +103,33 @@ impl Repository {
                 return Err(Refusal::conflict(format!("version {version} of {name} was not released yet")));
             }
             there.state = if yanked { State::Yanked } else { State::Released };
+            Ok(())
+        })
+        .await
+    }
+
+    /// Keeps the signature of a file in an open version.
+    pub(crate) async fn sign(
+        &self,
+        name: &BoxName,
+        version: &VersionName,
+        provider: &Part,
+        architecture: &Part,
+        signature: &str,
+    ) -> Result<BoxDocument, Refusal> {
+        self.change_version(name, version, |document| {
+            let Some(there) = document.version_mut(version) else { return Ok(()) };
+            let open = there.state == State::Open;
+            let mut files = there.files.iter_mut();
+            let file = files.find(|file| (&file.provider, &file.architecture) == (provider, architecture));
+            let Some(file) = file else {
+                return Err(Refusal::not_found(format!("version {version} of {name} has no such file")));
+            };
+            if !open && file.signature.as_deref() != Some(signature) {
+                return Err(Refusal::conflict(format!("version {version} of {name} has been released"))
+                    .hint("a released version never changes: push under a new version"));
+            }
+            file.signature = Some(signature.to_owned());
             Ok(())
         })
         .await

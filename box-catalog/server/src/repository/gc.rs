@@ -210,6 +210,7 @@ mod tests {
                 size: 1,
                 sha256: Sha256([number as u8; 32]),
                 added: at(*day),
+                signature: None,
             };
             document.put_file(&version, file);
             let there = document.version_mut(&version).unwrap();

@@ -15,6 +15,7 @@ mod release;
 mod remove;
 mod serve;
 mod token;
+mod trust;
 mod update;
 
 use clap::Subcommand;
@@ -41,6 +42,7 @@ enum Command {
     Gc(gc::Args),
     Import(import::Args),
     Info(info::Args),
+    Keygen(trust::KeygenArgs),
     List(list::Args),
     Login(login::Args),
     Logout(login::LogoutArgs),
@@ -51,6 +53,7 @@ enum Command {
     Remove(remove::Args),
     Serve(serve::Args),
     Token(token::Args),
+    Trust(trust::Args),
     Update(update::Args),
     Yank(release::YankArgs),
 }
@@ -61,6 +64,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Build(args) => build::run(args, context),
         Command::Export(args) => export::run(args, context),
         Command::Import(args) => import::run(args, context),
+        Command::Keygen(args) => trust::keygen(args, context),
         Command::List(args) => list::run(args, context),
         Command::Login(args) => login::run(args, context),
         Command::Logout(args) => login::logout(args, context),
@@ -74,6 +78,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         Command::Remove(args) => remove::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Token(args) => token::run(args, context),
+        Command::Trust(args) => trust::run(args, context),
         Command::Update(args) => update::run(args, context),
         Command::Yank(args) => release::yank(args, context),
     }

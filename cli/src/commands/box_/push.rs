@@ -6,12 +6,14 @@ use url::Url;
 
 use super::progress::Shown;
 use super::{add, work};
+use crate::commands::common::can_ask;
 use crate::commands::operation;
 use crate::context::Context;
 use crate::exit::ExitStatus;
 use crate::failure::{CliError, Result};
 use crate::printer::style::bytes;
 use crate::servers::{ClientArgs, client, server};
+use crate::trust::signing_key;
 
 /// Bring a box to a repository
 ///
@@ -44,6 +46,10 @@ pub struct Args {
     #[arg(long, value_name = "URL", value_parser = server)]
     to: Option<Url>,
 
+    /// Sign it with the key in this file, one of `posada box keygen` or minisign
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
+
     /// Leave the version unseen: files for other providers are to follow
     #[arg(long)]
     no_release: bool,
@@ -56,12 +62,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (client, servers) = client(context, &args.client)?;
     let server = servers.or_default(args.to)?;
     let (printer, release) = (&context.printer, !args.no_release);
+    let key = args.sign.as_deref().map(|path| signing_key(path, can_ask(printer))).transpose()?;
+    let key = key.as_ref();
     let shown = Shown::new(printer, &args.name);
     let (published, pushed) = match (args.file, args.version, args.provider) {
         (Some(file), Some(version), Some(provider)) => {
             let architecture = args.architecture.unwrap_or_else(|| host_architecture().to_owned());
             let to = Published { server, name: args.name, version, provider, architecture, release };
-            let pushed = work(context, |cancel| push_file(&client, &file, &to, &shown, cancel))?;
+            let pushed = work(context, |cancel| push_file(&client, &file, &to, key, &shown, cancel))?;
             (to, pushed)
         }
         (_, version, _) => {
@@ -75,8 +83,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
             let architecture = args.architecture.or(own).unwrap_or_else(|| host_architecture().to_owned());
             let (version, provider) = (stored.version.clone(), "libvirt".to_owned());
             let to = Published { server, name: args.name, version, provider, architecture, release };
-            let pushed =
-                work(context, |cancel| orchestrator.store().push(&client, &stored, &to, &shown, cancel))?;
+            let pushed = work(context, |cancel| {
+                orchestrator.store().push(&client, &stored, &to, key, &shown, cancel)
+            })?;
             (to, pushed)
         }
     };
@@ -94,7 +103,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     printer.json(&json!({
         "event": "box_pushed", "name": published.name, "version": published.version, "provider": published.provider,
         "architecture": published.architecture, "server": published.server, "released": published.release,
-        "size": pushed.size, "chunks": pushed.chunks, "new_chunks": pushed.new_chunks, "sent": pushed.sent,
+        "signed": key.is_some(), "size": pushed.size, "chunks": pushed.chunks, "new_chunks": pushed.new_chunks, "sent": pushed.sent,
     }));
     Ok(ExitStatus::OK)
 }
