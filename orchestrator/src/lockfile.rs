@@ -207,11 +207,13 @@ impl LockedBox {
 
 /// What stands for a machine's box: the same for everybody, wherever their project is.
 fn key(project: &Project, config: &MachineConfig) -> String {
+    let plain = |path: &Path| match path.strip_prefix(&project.root) {
+        Ok(inside) => Path::new(".").join(inside).display().to_string(),
+        Err(_) => path.display().to_string(),
+    };
     let reference = match &config.box_ref {
-        BoxRef::File(path) => match path.strip_prefix(&project.root) {
-            Ok(inside) => Path::new(".").join(inside).display().to_string(),
-            Err(_) => path.display().to_string(),
-        },
+        BoxRef::File(path) => plain(path),
+        BoxRef::Build(recipe) => format!("build:{}", plain(Path::new(recipe))),
         other => other.to_string(),
     };
     match &config.box_version {

@@ -97,13 +97,19 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+/// Whether a recipe is named by the path of its file.
+#[must_use]
+pub fn is_path(wanted: &str) -> bool {
+    ["/", "./", "../", "~/"].iter().any(|start| wanted.starts_with(start))
+        || [".yaml", ".yml"].iter().any(|end| wanted.ends_with(end))
+}
+
 /// Reads the recipe that `wanted` names: one that is built in, or a file's path.
 ///
 /// # Errors
 /// [`BoxError::NoRecipe`], [`BoxError::Recipe`], [`BoxError::Io`].
 pub fn recipe(wanted: &str) -> Result<Recipe, BoxError> {
-    let is_path = ["/", "./", "../"].iter().any(|start| wanted.starts_with(start));
-    if is_path || wanted.ends_with(".yaml") || wanted.ends_with(".yml") {
+    if is_path(wanted) {
         return Recipe::load(Path::new(wanted));
     }
     Recipe::builtin(wanted)?.ok_or_else(|| BoxError::NoRecipe {

@@ -229,6 +229,15 @@ impl Recipe {
         recipe
     }
 
+    /// The digest of what it makes in that form.
+    #[must_use]
+    pub fn digest_for(&self, form: Form) -> Digest {
+        match form {
+            Form::Disk => self.for_disk().digest(),
+            Form::Rootfs => self.digest(),
+        }
+    }
+
     /// What tells this recipe from others.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -6,7 +6,7 @@ use std::path::Path;
 use posada_fetch::{Checksum, Client, FetchError, Request, Slot};
 use url::Url;
 
-use super::{Brought, Errand, Offer, Source, Wanted, source_of};
+use super::{Brought, Errand, Offer, Source, Wanted, form_of, source_of};
 use crate::store::{NewBox, Store, StoredBox};
 use crate::trust::{Claim, MAX_SIGNATURE};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
@@ -63,6 +63,8 @@ impl Store {
                 })
             };
             match source.bring(&offer, errand)? {
+                // It is the user's own.
+                Brought::Stored(stored) if matches!(reference, BoxRef::Build(_)) => Ok(*stored),
                 Brought::Stored(stored) => unsigned().map_or(Ok(*stored), Err),
                 Brought::File(_) if trust.demands(&offer.name) => {
                     Err(unsigned().unwrap_or(BoxError::Cancelled))
@@ -105,7 +107,8 @@ impl Store {
         let source = source_of(reference, remotes)?;
         let client = Client::new(remotes.settings.clone())?;
         let (stop, _watch) = cancel.stop();
-        let form = wanted.form.unwrap_or(Form::Disk);
+        let by_provider = || wanted.provider.as_deref().and_then(form_of);
+        let form = wanted.form.or_else(by_provider).unwrap_or(Form::Disk);
         work(&*source, &Errand { store: self, form, client: &client, stop: &stop, progress, cancel })
     }
 

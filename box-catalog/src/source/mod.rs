@@ -3,6 +3,7 @@
 //! A source says what it has ([`Offer`]s), one of which is chosen by what is [`Wanted`], and then brings it: as a file on
 //! this host, or right into the store. A download that was broken off goes on where it ended.
 
+mod build;
 mod catalog;
 mod document;
 mod fetch;
@@ -78,7 +79,8 @@ pub enum Brought {
 /// The source that `reference` names.
 ///
 /// # Errors
-/// [`BoxError::NoSource`] where this version has none of that kind, [`BoxError::NoCatalog`].
+/// [`BoxError::NoSource`] where this version has none of that kind, [`BoxError::NoCatalog`], [`BoxError::NoRecipe`],
+/// [`BoxError::Recipe`].
 pub(crate) fn source_of(reference: &BoxRef, remotes: &Remotes) -> Result<Box<dyn Source>, BoxError> {
     let kind = match reference {
         BoxRef::Named(name) => {
@@ -88,11 +90,11 @@ pub(crate) fn source_of(reference: &BoxRef, remotes: &Remotes) -> Result<Box<dyn
             return Ok(Box::new(catalog::Catalog::at(url.url().clone())));
         }
         BoxRef::Url(url) => return Ok(Box::new(url::WebFile(url.clone()))),
+        BoxRef::Build(recipe) => return Ok(Box::new(build::Built(crate::build::recipe(recipe)?))),
         BoxRef::File(_) => "sources for files",
         BoxRef::Oci(_) => "OCI registries",
         BoxRef::Simplestreams(_) => "simplestreams servers",
         BoxRef::ObjectStore(_) => "object stores",
-        BoxRef::Build(_) => "recipes by reference",
     };
     Err(BoxError::NoSource { reference: reference.to_string(), kind })
 }

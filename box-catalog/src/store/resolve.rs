@@ -13,7 +13,7 @@ impl Store {
     ///
     /// # Errors
     /// [`BoxError::Missing`], [`BoxError::MissingForm`], [`BoxError::MissingVersion`], [`BoxError::FileNotAdded`], [`BoxError::Damaged`],
-    /// [`BoxError::Io`].
+    /// [`BoxError::Io`]; of a recipe [`BoxError::NoRecipe`], [`BoxError::Recipe`].
     pub fn resolve(
         &self,
         wanted: &BoxRef,
@@ -33,8 +33,23 @@ impl Store {
                     .ok_or_else(|| BoxError::FileNotAdded(path.clone()))
                     .and_then(|stored| stored.layer(form).map(|_| stored))
             }
+            BoxRef::Build(recipe) => self.built_by(&crate::build::recipe(recipe)?, form),
             elsewhere => self.named(&crate::source::stored_name(elsewhere), requirement, form),
         }
+    }
+
+    /// The newest box that was built by this very recipe.
+    fn built_by(&self, recipe: &Recipe, form: Form) -> Result<StoredBox, BoxError> {
+        let digest = recipe.digest_for(form);
+        let fits = |stored: &StoredBox| {
+            stored.metadata.recipe == Some(digest) && stored.metadata.provides.contains(&form)
+        };
+        let newest = self.list()?.into_iter().filter(fits).max_by_key(|stored| stored.added);
+        newest.ok_or_else(|| BoxError::Missing {
+            name: recipe.name().to_owned(),
+            near: Vec::new(),
+            buildable: true,
+        })
     }
 
     fn named(&self, name: &str, requirement: Option<&VersionReq>, form: Form) -> Result<StoredBox, BoxError> {

@@ -169,6 +169,9 @@ impl Decoder<'_> {
     fn box_ref(&mut self, given: &Given<'_>) -> Option<BoxRef> {
         match self.parsed(given, BoxRef::parse)? {
             BoxRef::File(path) => Some(BoxRef::File(self.host_path(given, &path.to_string_lossy())?)),
+            BoxRef::Build(recipe) if posada_box_catalog::build::is_path(&recipe) => {
+                Some(BoxRef::Build(self.host_path(given, &recipe)?.to_str()?.to_owned()))
+            }
             elsewhere => Some(elsewhere),
         }
     }
