@@ -354,6 +354,10 @@ impl Fault for BoxError {
                 let hint = hint.as_deref().unwrap_or("fetch or make the file again");
                 format!("{hint}; nothing was stored")
             }
+            Self::NotABox { refusal: Refusal::NoInit(_), .. } => {
+                "take an image that is made to be started as a system, with systemd or another init in it; nothing was stored"
+                    .to_owned()
+            }
             Self::NotABox { .. } => {
                 "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init, a disk image, or a \
                  machine (OVA, XVA, Vagrant's boxes); nothing was stored"

@@ -158,7 +158,25 @@ impl ClientArgs {
 pub fn remotes(home: &Path, args: &ClientArgs) -> Result<Remotes> {
     let servers = Servers::load(home)?;
     let trust = crate::trust::load(home)?;
-    Ok(Remotes { settings: settings(args, servers.tokens()?), catalog: servers.default_server()?, trust })
+    Ok(Remotes {
+        settings: settings(args, servers.tokens()?),
+        catalog: servers.default_server()?,
+        logins: registry_logins(),
+        trust,
+    })
+}
+
+/// Where docker, podman and their like keep logins for registries (containers-auth.json(5)).
+fn registry_logins() -> Vec<PathBuf> {
+    let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let home = |below: &str| etcetera::home_dir().ok().map(|home| home.join(below));
+    let named = path("REGISTRY_AUTH_FILE");
+    let podman = path("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json"));
+    let config = path("XDG_CONFIG_HOME").or_else(|| home(".config"));
+    let config = config.map(|directory| directory.join("containers/auth.json"));
+    let docker =
+        path("DOCKER_CONFIG").or_else(|| home(".docker")).map(|directory| directory.join("config.json"));
+    [named, podman, config, docker].into_iter().flatten().collect()
 }
 
 /// A client that knows the user's tokens.

@@ -108,6 +108,14 @@ impl Checksum {
         Ok(Self { algorithm, bytes })
     }
 
+    /// What `bytes` come to.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = algorithm.hasher();
+        hasher.update(bytes);
+        Self::from_bytes(algorithm, &hasher.finalize())
+    }
+
     pub(crate) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Self {
         Self { algorithm, bytes: bytes.to_vec() }
     }
@@ -172,9 +180,7 @@ mod tests {
     fn every_algorithm_is_the_standards() {
         for (name, hex) in ABC {
             let wanted: Checksum = format!("{name}:{hex}").parse().unwrap();
-            let mut hasher = wanted.algorithm().hasher();
-            hasher.update(b"abc");
-            assert_eq!(Checksum::from_bytes(wanted.algorithm(), &hasher.finalize()), wanted);
+            assert_eq!(Checksum::of(wanted.algorithm(), b"abc"), wanted);
             assert_eq!(Checksum::new(wanted.algorithm(), &hex.to_uppercase()), Ok(wanted));
         }
     }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
 use tokio::runtime::{Builder, Runtime};
@@ -69,14 +69,19 @@ impl fmt::Debug for Token {
 
 /// A client. Clones share its connections.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    inner: Arc<Inner>,
+    /// What one server is shown instead of a token.
+    shows: Option<(url::Origin, HeaderValue)>,
+}
 
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
-    tokens: Vec<Token>,
+    /// The same without a limit on how long an answer may take: made when something large is sent.
+    patient: OnceLock<reqwest::Client>,
+    settings: Settings,
     runtime: Runtime,
-    stall: Duration,
 }
 
 /// A request that is sent, small enough for memory, and that does no harm when it is sent twice.
@@ -102,7 +107,7 @@ pub struct Answer {
 }
 
 /// Bytes of an answer to a call that are read.
-const MAX_ANSWER: u64 = 16 << 20;
+pub(crate) const MAX_ANSWER: u64 = 16 << 20;
 
 /// A small answer, read whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,39 +124,28 @@ impl Client {
     /// # Errors
     /// [`FetchError::Settings`], [`FetchError::Io`].
     pub fn new(settings: Settings) -> Result<Self, FetchError> {
-        let wrong = |what: String, source: Box<dyn std::error::Error + Send + Sync>| FetchError::Settings {
-            what,
-            source: Some(source),
-        };
-        // Whoever was first in this process has installed the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(settings.user_agent)
-            .connect_timeout(CONNECTING)
-            .read_timeout(settings.stall)
-            .redirect(Policy::custom(follow))
-            .tls_danger_accept_invalid_certs(settings.insecure);
-        if !settings.proxies {
-            builder = builder.no_proxy();
-        }
-        for path in settings.authorities {
-            let pem = fs_err::read(&path).map_err(|error| FetchError::io("read", &path, error))?;
-            let what = format!("the certificates in `{}`", path.display());
-            let certificates =
-                Certificate::from_pem_bundle(&pem).map_err(|error| wrong(what.clone(), error.into()))?;
-            if certificates.is_empty() {
-                return Err(FetchError::Settings { what: format!("{what}: there are none"), source: None });
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let http = builder.build().map_err(|error| wrong("these settings".to_owned(), error.into()))?;
+        let http = build(&settings, Some(settings.stall))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("fetch")
             .enable_all()
             .build()
-            .map_err(|error| wrong("the event loop".to_owned(), error.into()))?;
-        Ok(Self(Arc::new(Inner { http, tokens: settings.tokens, runtime, stall: settings.stall })))
+            .map_err(|error| unusable("the event loop".to_owned(), error.into()))?;
+        let inner = Inner { http, patient: OnceLock::new(), settings, runtime };
+        Ok(Self { inner: Arc::new(inner), shows: None })
+    }
+
+    /// The same client, which shows the server of `url` this `Authorization` instead of a token: `Bearer …`.
+    ///
+    /// # Errors
+    /// [`FetchError::Settings`] where it cannot be sent.
+    pub fn showing(&self, url: &Url, authorization: &str) -> Result<Self, FetchError> {
+        let mut value = HeaderValue::from_str(authorization).map_err(|_| FetchError::Settings {
+            what: "what a server is to be shown".to_owned(),
+            source: None,
+        })?;
+        value.set_sensitive(true);
+        Ok(Self { inner: Arc::clone(&self.inner), shows: Some((url.origin(), value)) })
     }
 
     /// Reads what is at `url`, `limit` bytes at most; `accept` is what of it is wanted: `application/json`.
@@ -195,10 +189,7 @@ impl Client {
 
     async fn send_once(&self, call: &Call) -> Result<Answer, FetchError> {
         let url = &call.url;
-        let mut request = self.0.http.request(call.method.clone(), url.clone());
-        if let Some(token) = self.token(url) {
-            request = request.bearer_auth(token.secret.as_str());
-        }
+        let mut request = self.authorized(url, self.inner.http.request(call.method.clone(), url.clone()));
         if !call.body.is_empty() {
             request = request.header(CONTENT_TYPE, call.kind).body(call.body.clone());
         }
@@ -211,7 +202,7 @@ impl Client {
         Ok(Answer { status, bytes: self.read(url, answer, MAX_ANSWER).await? })
     }
 
-    async fn read(&self, url: &Url, answer: Response, limit: u64) -> Result<Vec<u8>, FetchError> {
+    pub(crate) async fn read(&self, url: &Url, answer: Response, limit: u64) -> Result<Vec<u8>, FetchError> {
         let too_large = || FetchError::TooLarge { url: shown(url), limit };
         if answer.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
@@ -234,7 +225,7 @@ impl Client {
         stop: &Stop,
         work: impl Future<Output = Result<T, FetchError>>,
     ) -> Result<T, FetchError> {
-        self.0.runtime.block_on(async {
+        self.inner.runtime.block_on(async {
             tokio::select! {
                 done = work => done,
                 () = stop.stopped() => Err(FetchError::Cancelled),
@@ -244,15 +235,41 @@ impl Client {
 
     /// A GET, with the token that belongs to its server.
     pub(crate) fn request(&self, url: &Url) -> RequestBuilder {
-        let request = self.0.http.get(url.clone());
-        match self.token(url) {
-            Some(token) => request.bearer_auth(token.secret.as_str()),
-            None => request,
+        self.authorized(url, self.inner.http.get(url.clone()))
+    }
+
+    /// With what belongs to its server.
+    pub(crate) fn authorized(&self, url: &Url, request: RequestBuilder) -> RequestBuilder {
+        match (&self.shows, self.token(url)) {
+            (Some((origin, value)), _) if *origin == url.origin() => {
+                request.header(AUTHORIZATION, value.clone())
+            }
+            (_, Some(token)) => request.bearer_auth(token.secret.as_str()),
+            (_, None) => request,
         }
     }
 
+    /// What requests are made with.
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.inner.http
+    }
+
+    /// What large requests are made with: whoever makes one looks after its pace.
+    pub(crate) fn patient(&self) -> Result<&reqwest::Client, FetchError> {
+        if let Some(made) = self.inner.patient.get() {
+            return Ok(made);
+        }
+        let made = build(&self.inner.settings, None)?;
+        Ok(self.inner.patient.get_or_init(|| made))
+    }
+
+    /// How long nothing may come.
+    pub(crate) fn stall(&self) -> Duration {
+        self.inner.settings.stall
+    }
+
     fn token(&self, url: &Url) -> Option<&Token> {
-        self.0.tokens.iter().find(|token| token.server.origin() == url.origin())
+        self.inner.settings.tokens.iter().find(|token| token.server.origin() == url.origin())
     }
 
     /// Sends it; an answer that is none becomes an error.
@@ -262,7 +279,8 @@ impl Client {
         if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
             return Ok(answer);
         }
-        let (url, token, status) = (shown(url), self.token(url).is_some(), status.as_u16());
+        let (url, token, status) =
+            (shown(url), self.shows.is_some() || self.token(url).is_some(), status.as_u16());
         Err(match status {
             401 | 403 => FetchError::Refused { url, status, token },
             404 | 410 => FetchError::NotFound { url, status },
@@ -273,14 +291,46 @@ impl Client {
     /// What a broken transfer is told as.
     pub(crate) fn broken(&self, url: &Url, source: reqwest::Error) -> FetchError {
         if source.is_timeout() && !source.is_connect() {
-            return FetchError::Stalled { url: shown(url), after: self.0.stall };
+            return FetchError::Stalled { url: shown(url), after: self.stall() };
         }
         FetchError::Transport { url: shown(url), source: source.without_url() }
     }
 }
 
+fn unusable(what: String, source: Box<dyn std::error::Error + Send + Sync>) -> FetchError {
+    FetchError::Settings { what, source: Some(source) }
+}
+
+/// What speaks HTTP by these settings; `stall` is how long nothing may come.
+fn build(settings: &Settings, stall: Option<Duration>) -> Result<reqwest::Client, FetchError> {
+    // Whoever was first in this process has installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(settings.user_agent.as_str())
+        .connect_timeout(CONNECTING)
+        .redirect(Policy::custom(follow))
+        .tls_danger_accept_invalid_certs(settings.insecure);
+    if let Some(stall) = stall {
+        builder = builder.read_timeout(stall);
+    }
+    if !settings.proxies {
+        builder = builder.no_proxy();
+    }
+    for path in &settings.authorities {
+        let pem = fs_err::read(path).map_err(|error| FetchError::io("read", path, error))?;
+        let what = format!("the certificates in `{}`", path.display());
+        let certificates =
+            Certificate::from_pem_bundle(&pem).map_err(|error| unusable(what.clone(), error.into()))?;
+        if certificates.is_empty() {
+            return Err(FetchError::Settings { what: format!("{what}: there are none"), source: None });
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|error| unusable("these settings".to_owned(), error.into()))
+}
+
 /// `Retry-After` in seconds (RFC 9110, section 10.2.3); dates are passed over, as clocks differ.
-fn again(answer: &Response) -> Option<Duration> {
+pub(crate) fn again(answer: &Response) -> Option<Duration> {
     let header = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
     header.trim().parse().ok().map(Duration::from_secs)
 }

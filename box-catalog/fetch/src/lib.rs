@@ -7,6 +7,7 @@ mod checksum;
 mod client;
 mod download;
 mod error;
+mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod patience;
@@ -18,6 +19,7 @@ pub use checksum::{Algorithm, Checksum, InvalidChecksum};
 pub use client::{Answer, Call, Client, Document, Settings, Token, shown};
 pub use download::{Downloaded, Request, Slot};
 pub use error::FetchError;
+pub use exchange::{Content, Exchange, Reply};
 pub use progress::{Progress, Quiet};
 pub use reqwest::Method;
 pub use stop::Stop;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidRef, UrlRef};
+use crate::oci::ImageRef;
 
 /// The longest name of a box, bytes: it becomes part of file names.
 const MAX_NAME: usize = 128;
@@ -22,8 +23,8 @@ pub enum BoxRef {
     File(PathBuf),
     /// A file on a web server: `https://example.org/a.box#sha256=…`.
     Url(UrlRef),
-    /// An image or artifact in an OCI registry, what follows `oci:`.
-    Oci(String),
+    /// An image or artifact in an OCI registry: `oci:registry.example.org/team/web:1.2`.
+    Oci(ImageRef),
     /// An image of a simplestreams server, what follows `simplestreams:`.
     Simplestreams(String),
     /// A box in an object store, the whole URL: `s3://bucket/prefix`.
@@ -59,7 +60,11 @@ impl BoxRef {
             return of_kind("", text).map(Self::ObjectStore);
         }
         match text.split_once(':') {
-            Some(("oci", rest)) => of_kind(text, rest).map(Self::Oci),
+            Some(("oci", rest)) => {
+                let rest = of_kind(text, rest)?;
+                let image = ImageRef::parse(&rest).map_err(|error| InvalidRef(error.to_string()))?;
+                Ok(Self::Oci(image))
+            }
             Some(("simplestreams", rest)) => of_kind(text, rest).map(Self::Simplestreams),
             Some(("build", rest)) => of_kind(text, rest).map(Self::Build),
             _ => named(text),
@@ -104,7 +109,7 @@ impl fmt::Display for BoxRef {
             Self::Named(name) => f.pad(name),
             Self::File(path) => path.display().fmt(f),
             Self::Url(url) => url.fmt(f),
-            Self::Oci(rest) => write!(f, "oci:{rest}"),
+            Self::Oci(image) => image.fmt(f),
             Self::Simplestreams(rest) => write!(f, "simplestreams:{rest}"),
             Self::ObjectStore(url) => f.write_str(url),
             Self::Build(rest) => write!(f, "build:{rest}"),
@@ -152,7 +157,10 @@ mod tests {
     fn each_kind_of_source_is_known_by_its_start() {
         let text = |text: &str| text.to_owned();
         for (reference, kind) in [
-            ("oci:registry.example.org/a/b:1", BoxRef::Oci(text("registry.example.org/a/b:1"))),
+            (
+                "oci:registry.example.org/a/b:1",
+                BoxRef::Oci(ImageRef::parse("registry.example.org/a/b:1").unwrap()),
+            ),
             ("simplestreams:https://h/x", BoxRef::Simplestreams(text("https://h/x"))),
             ("s3://bucket/a/b", BoxRef::ObjectStore(text("s3://bucket/a/b"))),
             ("gs://bucket", BoxRef::ObjectStore(text("gs://bucket"))),

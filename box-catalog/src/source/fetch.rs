@@ -12,7 +12,7 @@ use crate::trust::{Claim, MAX_SIGNATURE};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
 
 /// The largest file that is fetched, bytes.
-const LIMIT: u64 = 1 << 42;
+pub(super) const LIMIT: u64 = 1 << 42;
 
 /// What is to be done with a box that is fetched.
 #[derive(Debug, Clone, Default)]
@@ -41,14 +41,9 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
-        self.errand(reference, wanted, progress, cancel, |source, errand| {
+        self.errand(reference, wanted, options, progress, cancel, |source, errand| {
             let offer = wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())?;
-            let new = NewBox {
-                name: options.name.clone().unwrap_or_else(|| offer.name.clone()),
-                version: offer.version.clone(),
-                user: None,
-                replace: options.replace,
-            };
+            let new = errand.new_box(&offer);
             let trust = &self.remotes().trust;
             let mut offer = offer;
             // A URL names no box: it is the one that it is called.
@@ -62,6 +57,13 @@ impl Store {
                     what: "boxes from there cannot be signed".to_owned(),
                 })
             };
+            // A registry's boxes are in the store once they are brought.
+            if matches!(reference, BoxRef::Oci(_)) && trust.demands(&new.name) {
+                return Err(BoxError::Signature {
+                    name: new.name.clone(),
+                    what: "boxes from there cannot be signed".to_owned(),
+                });
+            }
             match source.bring(&offer, errand)? {
                 // It is the user's own.
                 Brought::Stored(stored) if matches!(reference, BoxRef::Build(_)) => Ok(*stored),
@@ -90,7 +92,7 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Offer, BoxError> {
-        self.errand(reference, wanted, progress, cancel, |source, errand| {
+        self.errand(reference, wanted, &FetchOptions::default(), progress, cancel, |source, errand| {
             wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())
         })
     }
@@ -99,6 +101,7 @@ impl Store {
         &self,
         reference: &BoxRef,
         wanted: &Wanted,
+        options: &FetchOptions,
         progress: &dyn Progress,
         cancel: &Cancel,
         work: impl FnOnce(&dyn Source, &Errand<'_>) -> Result<T, BoxError>,
@@ -109,7 +112,7 @@ impl Store {
         let (stop, _watch) = cancel.stop();
         let by_provider = || wanted.provider.as_deref().and_then(form_of);
         let form = wanted.form.or_else(by_provider).unwrap_or(Form::Disk);
-        work(&*source, &Errand { store: self, form, client: &client, stop: &stop, progress, cancel })
+        work(&*source, &Errand { store: self, form, options, client: &client, stop: &stop, progress, cancel })
     }
 
     fn download(
@@ -176,7 +179,7 @@ impl Store {
     }
 
     /// The box in the store that has this name, version and content.
-    fn same(
+    pub(super) fn same(
         &self,
         offer: &Offer,
         checksum: Option<&Checksum>,

@@ -7,6 +7,7 @@ mod build;
 mod catalog;
 mod document;
 mod fetch;
+mod oci;
 mod offer;
 mod provider;
 mod url;
@@ -20,7 +21,7 @@ pub use fetch::FetchOptions;
 pub use offer::{Offer, Wanted};
 pub use provider::form_of;
 
-use crate::store::{Store, StoredBox};
+use crate::store::{NewBox, Store, StoredBox};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress};
 
 /// How places elsewhere are reached.
@@ -32,6 +33,8 @@ pub struct Remotes {
     pub catalog: Option<Url>,
     /// Whose boxes are taken.
     pub trust: crate::Trust,
+    /// Files with logins for OCI registries, as docker and podman keep them; those that are not there are passed over.
+    pub logins: Vec<PathBuf>,
 }
 
 /// One kind of place that boxes come from.
@@ -56,6 +59,8 @@ pub struct Errand<'a> {
     pub store: &'a Store,
     /// The form that is needed.
     pub form: Form,
+    /// What is to be done with it.
+    pub options: &'a FetchOptions,
     /// Asks web servers.
     pub client: &'a Client,
     /// Ends what the client does.
@@ -64,6 +69,19 @@ pub struct Errand<'a> {
     pub progress: &'a dyn Progress,
     /// Ends it early.
     pub cancel: &'a Cancel,
+}
+
+impl Errand<'_> {
+    /// What a box is to be called in the store that `offer` is of.
+    #[must_use]
+    pub fn new_box(&self, offer: &Offer) -> NewBox {
+        NewBox {
+            name: self.options.name.clone().unwrap_or_else(|| offer.name.clone()),
+            version: offer.version.clone(),
+            user: None,
+            replace: self.options.replace,
+        }
+    }
 }
 
 /// What a source has brought.
@@ -81,7 +99,10 @@ pub enum Brought {
 /// # Errors
 /// [`BoxError::NoSource`] where this version has none of that kind, [`BoxError::NoCatalog`], [`BoxError::NoRecipe`],
 /// [`BoxError::Recipe`].
-pub(crate) fn source_of(reference: &BoxRef, remotes: &Remotes) -> Result<Box<dyn Source>, BoxError> {
+pub(crate) fn source_of<'a>(
+    reference: &'a BoxRef,
+    remotes: &'a Remotes,
+) -> Result<Box<dyn Source + 'a>, BoxError> {
     let kind = match reference {
         BoxRef::Named(name) => {
             return Ok(Box::new(catalog::Catalog::of_name(name, remotes.catalog.as_ref())?));
@@ -91,8 +112,8 @@ pub(crate) fn source_of(reference: &BoxRef, remotes: &Remotes) -> Result<Box<dyn
         }
         BoxRef::Url(url) => return Ok(Box::new(url::WebFile(url.clone()))),
         BoxRef::Build(recipe) => return Ok(Box::new(build::Built(crate::build::recipe(recipe)?))),
+        BoxRef::Oci(image) => return Ok(Box::new(oci::Oci::new(image, &remotes.logins))),
         BoxRef::File(_) => "sources for files",
-        BoxRef::Oci(_) => "OCI registries",
         BoxRef::Simplestreams(_) => "simplestreams servers",
         BoxRef::ObjectStore(_) => "object stores",
     };
@@ -105,7 +126,7 @@ pub(crate) fn stored_name(reference: &BoxRef) -> String {
         BoxRef::Named(name) => return name.clone(),
         BoxRef::File(path) => ("file", path.to_string_lossy().into_owned()),
         BoxRef::Url(url) => ("url", url.file_name().to_owned()),
-        BoxRef::Oci(rest) => ("oci", rest.clone()),
+        BoxRef::Oci(image) => ("oci", image.to_string()),
         BoxRef::Simplestreams(rest) => ("simplestreams", rest.clone()),
         BoxRef::ObjectStore(rest) => ("store", rest.clone()),
         BoxRef::Build(rest) => ("build", rest.clone()),
@@ -149,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_kind_without_a_source_is_told() {
-        let refused = source_of(&BoxRef::parse("oci:h/a:1").unwrap(), &Remotes::default()).err().unwrap();
-        assert!(refused.to_string().contains("OCI registries"), "{refused}");
+        let refused = source_of(&BoxRef::parse("s3://b/p").unwrap(), &Remotes::default()).err().unwrap();
+        assert!(refused.to_string().contains("object stores"), "{refused}");
         let refused = source_of(&BoxRef::parse("team/web").unwrap(), &Remotes::default()).err().unwrap();
         assert!(matches!(refused, BoxError::NoCatalog(_)), "{refused}");
     }

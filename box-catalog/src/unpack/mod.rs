@@ -3,8 +3,10 @@
 mod compression;
 mod disk;
 mod foreign;
+mod hide;
 mod image;
 mod inspect;
+mod layers;
 mod pax;
 mod pump;
 mod refusal;
@@ -16,6 +18,7 @@ mod vagrant;
 use std::io::Read;
 use std::path::Path;
 
+pub use layers::Feed;
 pub use refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -88,13 +91,17 @@ pub fn unpack(
     };
     let pumped = pump.join().map_err(|_| Refusal::Corrupt("the reader failed".to_owned()))?;
     let pumped = pumped.map_err(|error| Refusal::reading(&error))?;
-    if found == Holds::Rootfs && writing.entries == 0 {
+    if matches!(found, Holds::Rootfs | Holds::Layers) && writing.entries == 0 {
         return Err(Refusal::Empty);
     }
     match (found, form) {
         (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, kernels, limits.bytes, &pumped),
-        (Holds::Rootfs, form) => {
-            let metadata = inspect::inspect(writing.tree.root(), user)?;
+        (found @ (Holds::Rootfs | Holds::Layers), form) => {
+            let metadata = inspect::inspect(writing.tree.root(), user);
+            let metadata = metadata.map_err(|refusal| match refusal {
+                Refusal::NoRootfs(why) if found == Holds::Layers => Refusal::NoInit(why),
+                refusal => refusal,
+            })?;
             let root = writing.tree.finish()?;
             let failed = |errno| Refusal::writing(TREE.as_bytes(), errno);
             if form == Form::Rootfs {
@@ -142,6 +149,8 @@ fn as_disk(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Holds {
     Rootfs,
+    /// A root file system in layers.
+    Layers,
     /// A disk image; `vagrant` says that it came in a Vagrant box.
     Disk {
         vagrant: bool,
@@ -161,8 +170,17 @@ impl Writing {
     fn archive(&mut self, mut stream: TarStream<impl Read + Send>) -> Result<Holds, Refusal> {
         let mut box_file = vagrant::BoxFile::default();
         let mut parts = foreign::Parts::default();
+        let mut layers = false;
         while let Some(entry) = stream.next_entry()? {
             let Some(path) = tree::clean(&entry.path, b"")? else { continue };
+            if layers::is_layer(&path, &entry) && (layers || self.entries == 0) {
+                layers = true;
+                self.layer(stream.data())?;
+                continue;
+            }
+            if layers {
+                return Err(Refusal::Contradiction("it holds layers and other files".to_owned()));
+            }
             match box_file.look_at(&path, &entry, &mut stream.data(), self.entries)? {
                 vagrant::Look::RootfsArchive => {
                     let inner = compression::decompress(stream.data())?;
@@ -179,6 +197,12 @@ impl Writing {
                 vagrant::Look::Description => {}
                 vagrant::Look::NotABoxFile => self.entry(&path, &entry, &mut stream.data())?,
             }
+        }
+        if layers {
+            stream.drain()?;
+            // What upper layers hide is not counted.
+            self.bytes = self.tree.size()?;
+            return Ok(Holds::Layers);
         }
         box_file.check(self.entries)?;
         stream.drain()?;

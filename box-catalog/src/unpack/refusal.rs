@@ -37,6 +37,9 @@ pub enum Refusal {
     /// An archive, but of something that cannot run as a machine.
     #[error("it holds no root file system: {0}")]
     NoRootfs(String),
+    /// An image of a container that runs a single program.
+    #[error("it is an image for a single program, without the init that a machine starts: {0}")]
+    NoInit(String),
     /// A disk image that cannot be taken.
     #[error("{what}")]
     Disk {

@@ -14,7 +14,7 @@ use super::sparse::Extent;
 use super::tar_stream::{Entry, Kind};
 
 /// Deepest path, components.
-const MAX_DEPTH: usize = 200;
+pub const MAX_DEPTH: usize = 200;
 /// Ids a container knows.
 const IDS: u64 = 65536;
 const BUFFER: usize = 256 * 1024;
@@ -55,6 +55,11 @@ impl Tree {
         self.root.as_fd()
     }
 
+    /// The directory that the last entry went into may not be there any more.
+    pub fn forget_parent(&mut self) {
+        self.parent = None;
+    }
+
     /// Makes one entry; `path` is the entry's, cleaned by [`clean`].
     pub fn write(&mut self, path: &[u8], entry: &Entry, data: &mut impl Read) -> Result<Made, Refusal> {
         if entry.uid >= IDS || entry.gid >= IDS {
@@ -83,7 +88,8 @@ impl Tree {
 
     /// Sets the times of the directories and gives the root back.
     pub fn finish(self) -> Result<OwnedFd, Refusal> {
-        for (path, mtime) in self.directories.iter().rev() {
+        // In their order: what was said last of one counts.
+        for (path, mtime) in &self.directories {
             let opened = if path.is_empty() {
                 fs::openat(
                     &self.root,
@@ -267,12 +273,12 @@ impl Tree {
     }
 
     /// The directory entered last.
-    fn here(&self) -> BorrowedFd<'_> {
+    pub(super) fn here(&self) -> BorrowedFd<'_> {
         self.parent.as_ref().map_or(self.root.as_fd(), |(_, directory)| directory.as_fd())
     }
 
     /// Goes to the directory `path`, making what is missing on the way.
-    fn enter(&mut self, path: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn enter(&mut self, path: &[u8]) -> Result<(), Refusal> {
         if self.parent.as_ref().is_some_and(|(entered, _)| entered == path) {
             return Ok(());
         }
@@ -353,7 +359,7 @@ fn clean_relative(path: &[u8], whole: &[u8]) -> Result<Vec<u8>, Refusal> {
     Ok(components.join(&b'/'))
 }
 
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),

@@ -9,7 +9,9 @@ mod disks;
 mod foreign;
 mod formats;
 mod hostile;
+mod oci;
 mod ordinary;
+mod registry;
 mod remote;
 mod support;
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ordinary::trials(),
         build::trials(),
         remote::trials(),
+        oci::trials(),
     ];
     let trials: Vec<Trial> = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -26,17 +26,19 @@ pub fn trials() -> Vec<Trial> {
 }
 
 #[derive(Clone, Default)]
-struct Site(Arc<Mutex<Inner>>);
+pub struct Site(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     files: BTreeMap<String, Vec<u8>>,
     asked: Vec<String>,
     token: Option<String>,
+    /// What those are answered who do not show it; those who ask for it are not.
+    challenge: Option<String>,
 }
 
 impl Site {
-    fn start(&self) -> String {
+    pub fn start(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let site = self.clone();
@@ -49,12 +51,18 @@ impl Site {
         base
     }
 
-    fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+    pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.0.lock().unwrap().files.insert(path.to_owned(), bytes.into());
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+
+    /// Has all but a server of tokens show this one.
+    pub fn want_token(&self, token: &str, challenge: &str) {
+        let mut inner = self.0.lock().unwrap();
+        (inner.token, inner.challenge) = (Some(token.to_owned()), Some(challenge.to_owned()));
     }
 
     /// One request a connection, whole files only.
@@ -65,18 +73,21 @@ impl Site {
         let path = first.split(' ').nth(1).unwrap().to_owned();
         let mut inner = self.0.lock().unwrap();
         inner.asked.push(path.clone());
-        let allowed = inner.token.as_ref().is_none_or(|token| {
-            let wanted = format!("authorization: bearer {token}");
-            headers.iter().any(|header| header.to_ascii_lowercase() == wanted)
-        });
+        let allowed = path.starts_with("/token?")
+            || inner.token.as_ref().is_none_or(|token| {
+                let wanted = format!("authorization: bearer {token}");
+                headers.iter().any(|header| header.to_ascii_lowercase() == wanted)
+            });
         let (status, body) = match inner.files.get(&path) {
             _ if !allowed => ("401 Unauthorized", Vec::new()),
             Some(bytes) => ("200 OK", bytes.clone()),
             None => ("404 Not Found", Vec::new()),
         };
+        let challenge = inner.challenge.iter().map(|text| format!("WWW-Authenticate: {text}\r\n"));
+        let challenge: String = challenge.collect();
         drop(inner);
         let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"1\"\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\n{challenge}Content-Length: {}\r\nETag: \"1\"\r\nConnection: close\r\n\r\n",
             body.len()
         );
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));

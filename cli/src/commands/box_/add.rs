@@ -12,17 +12,18 @@ use crate::exit::ExitStatus;
 use crate::failure::{CliError, Result};
 use crate::servers::ClientArgs;
 
-/// Add a box from a file, a URL or a catalog
+/// Add a box from a file, a URL, a catalog or a registry
 ///
 /// A file is a tar archive of a root file system, for containers; a disk image (raw, qcow2, VMDK, VDI, VHD, VHDX, Parallels
 /// HDD) or a machine (OVA, XVA), for virtual machines; or a Vagrant box. Archives and images may be compressed with
 /// gzip, xz or zstd. A name may stand for both, a root file system and a disk image: each provider takes what it needs.
 ///
 /// A name such as `team/web` comes from the catalog that POSADA_SERVER_URL names, or that was logged in to. A download that was
-/// broken off goes on where it ended.
+/// broken off goes on where it ended. `oci:registry.example.org/team/web:1.2` is an image of a container with an init, or a box, in an
+/// OCI registry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The file, a URL, or the name of a box in a catalog
+    /// The file, a URL, the name of a box in a catalog, or `oci:` and an image in a registry
     #[arg(value_name = "BOX")]
     source: PathBuf,
 
@@ -157,6 +158,13 @@ fn fetch(args: Args, reference: &BoxRef, shown: &Shown<'_>, context: &Context) -
         return Err(
             CliError::usage("a URL has no versions to choose from", "leave `--box-version` out").into()
         );
+    }
+    if args.checksum.is_some() && matches!(reference, BoxRef::Oci(_)) {
+        return Err(CliError::usage(
+            "what a registry has is held to its digest, not to `--checksum`",
+            "name the digest in the reference: `oci:registry.example.org/team/web@sha256:…`",
+        )
+        .into());
     }
     if args.version.is_some() || args.user.is_some() {
         return Err(CliError::usage(

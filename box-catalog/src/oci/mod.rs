@@ -1,0 +1,11 @@
+//! OCI registries, and the images of containers and the boxes in them.
+//! Formats and protocol: OCI distribution and image specifications 1.1; Docker's token authentication.
+
+mod auth;
+mod manifest;
+mod reference;
+mod registry;
+
+pub(crate) use manifest::{Descriptor, Manifest, Picture, annotation, debian_architecture, read};
+pub use reference::{ImageRef, InvalidImageRef};
+pub(crate) use registry::{Access, Registry};

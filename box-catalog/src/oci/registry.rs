@@ -1,0 +1,300 @@
+//! One repository of a registry, and what is asked of it.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use posada_fetch::{Algorithm, Checksum, Client, Content, Exchange, FetchError, Method, Reply, Stop, shown};
+use posada_provider_api::FaultKind;
+use serde::Deserialize;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::auth::{Challenge, Login, granted};
+use super::manifest::ACCEPT;
+use super::{Descriptor, ImageRef};
+use crate::{BoxError, Progress};
+
+/// Bytes of a manifest, an index or a configuration that are read. Registries take manifests of 4 MiB.
+const MAX_SMALL: u64 = 8 << 20;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Pull,
+    /// Writing.
+    #[expect(dead_code, reason = "for pushing")]
+    Push,
+}
+
+/// One repository of a registry.
+pub struct Registry<'a> {
+    client: Client,
+    image: ImageRef,
+    access: Access,
+    /// Where the repository is: ends with a slash.
+    base: Url,
+    /// Where a login for it may be.
+    logins: Vec<PathBuf>,
+    /// The client that shows what the registry wants to see.
+    known: RefCell<Option<Client>>,
+    progress: &'a dyn Progress,
+    stop: &'a Stop,
+}
+
+/// What registries say where they refuse something.
+#[derive(Deserialize)]
+struct Errors {
+    errors: Vec<Said>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl<'a> Registry<'a> {
+    /// The repository of `image`. One of this host may speak without encryption.
+    ///
+    /// # Errors
+    /// [`BoxError::Cancelled`].
+    pub fn open(
+        image: &ImageRef,
+        access: Access,
+        logins: &[PathBuf],
+        client: &Client,
+        progress: &'a dyn Progress,
+        stop: &'a Stop,
+    ) -> Result<Self, BoxError> {
+        let base = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{}/v2/{}/", image.registry(), image.repository()))
+                .map_err(|error| BoxError::Name(format!("{image}: {error}")))
+        };
+        let mut base_url = base("https")?;
+        if image.is_local() && speaks_plainly(client, &base("http")?, stop)? {
+            base_url = base("http")?;
+        }
+        Ok(Self {
+            client: client.clone(),
+            image: image.clone(),
+            access,
+            base: base_url,
+            logins: logins.to_vec(),
+            known: RefCell::default(),
+            progress,
+            stop,
+        })
+    }
+
+    /// A URL in the repository.
+    pub fn url(&self, path: &str) -> Result<Url, BoxError> {
+        self.base.join(path).map_err(|error| self.nonsense(error.to_string()))
+    }
+
+    /// Where content is.
+    pub fn blob_url(&self, digest: &Checksum) -> Result<Url, BoxError> {
+        self.url(&format!("blobs/{digest}"))
+    }
+
+    /// A client that shows what the registry wants to see.
+    pub fn client(&self) -> Client {
+        self.known.borrow().clone().unwrap_or_else(|| self.client.clone())
+    }
+
+    /// What lies at a tag or digest, and what it comes to.
+    pub fn manifest(&self, reference: &str) -> Result<(Vec<u8>, Checksum), BoxError> {
+        let url = self.url(&format!("manifests/{reference}"))?;
+        let headers = vec![("accept", ACCEPT.to_owned())];
+        let reply =
+            self.call(&Exchange { method: Method::GET, url: &url, headers, content: Content::Bytes(b"") })?;
+        if reply.status == 404 {
+            return Err(BoxError::Repository {
+                server: self.shown(),
+                what: format!("has no image or box `{reference}`{}", said(&reply)),
+                hint: Some(
+                    "is it written correctly? A registry may say so, too, of what it does not let you see"
+                        .to_owned(),
+                ),
+                kind: FaultKind::Box,
+            });
+        }
+        self.accepted(&reply)?;
+        if reply.bytes.len() as u64 > MAX_SMALL {
+            return Err(self.nonsense(format!("answers with a manifest of {} bytes", reply.bytes.len())));
+        }
+        let promised = reference
+            .parse()
+            .ok()
+            .or_else(|| reply.header("docker-content-digest")?.parse::<Checksum>().ok());
+        let got =
+            Checksum::of(promised.as_ref().map_or(Algorithm::Sha256, Checksum::algorithm), &reply.bytes);
+        match promised {
+            Some(wanted) if wanted != got => {
+                Err(FetchError::Mismatch { url: shown(&url), wanted, got }.into())
+            }
+            _ => Ok((reply.bytes, got)),
+        }
+    }
+
+    /// Small content.
+    pub fn small(&self, wanted: &Descriptor) -> Result<Vec<u8>, BoxError> {
+        let url = self.blob_url(&wanted.digest)?;
+        if wanted.size > MAX_SMALL {
+            return Err(FetchError::TooLarge { url: shown(&url), limit: MAX_SMALL }.into());
+        }
+        let reply = self.call(&Exchange {
+            method: Method::GET,
+            url: &url,
+            headers: Vec::new(),
+            content: Content::Bytes(b""),
+        })?;
+        self.accepted(&reply)?;
+        let got = Checksum::of(wanted.digest.algorithm(), &reply.bytes);
+        if got != wanted.digest {
+            let wanted = wanted.digest.clone();
+            return Err(FetchError::Mismatch { url: shown(&url), wanted, got }.into());
+        }
+        Ok(reply.bytes)
+    }
+
+    /// Has an exchange, showing what the registry wants to see.
+    pub fn call(&self, exchange: &Exchange<'_>) -> Result<Reply, BoxError> {
+        self.call_telling(exchange, &|_| {})
+    }
+
+    /// The same; `sent` hears of what is on its way, bytes.
+    pub fn call_telling(&self, exchange: &Exchange<'_>, sent: &dyn Fn(u64)) -> Result<Reply, BoxError> {
+        let ask = || self.client().exchange(exchange, &|text| self.progress.warn(text), sent, self.stop);
+        let reply = ask()?;
+        if reply.status != 401 {
+            return Ok(reply);
+        }
+        self.introduce(&reply)?;
+        Ok(ask()?)
+    }
+
+    /// Gets anew what is shown, which may have been for a time only.
+    pub fn renew(&self) -> Result<(), BoxError> {
+        self.known.take();
+        let url = self.url("tags/list?n=1")?;
+        self.call(&Exchange {
+            method: Method::GET,
+            url: &url,
+            headers: Vec::new(),
+            content: Content::Bytes(b""),
+        })
+        .map(drop)
+    }
+
+    /// Gets what the registry wants to see.
+    fn introduce(&self, reply: &Reply) -> Result<(), BoxError> {
+        let challenges = reply.headers.get_all("www-authenticate").iter();
+        let mut challenges = challenges.filter_map(|header| Challenge::parse(header.to_str().ok()?));
+        let login = self.login()?;
+        let authorization = match (challenges.next(), &login) {
+            (None, _) | (Some(Challenge::Basic), None) => return Err(self.refused(reply)),
+            (Some(Challenge::Basic), Some(login)) => login.authorization(),
+            (Some(Challenge::Bearer { realm, service, .. }), login) => {
+                let token = self.token(&realm, service.as_deref(), login.as_ref())?;
+                Zeroizing::new(format!("Bearer {}", token.as_str()))
+            }
+        };
+        *self.known.borrow_mut() = Some(self.client.showing(&self.base, &authorization)?);
+        Ok(())
+    }
+
+    fn login(&self) -> Result<Option<Login>, BoxError> {
+        Login::find(&self.logins, self.image.registry(), self.image.repository())
+            .map_err(|what| self.nonsense(format!("wants to know who asks, but {what}")))
+    }
+
+    fn token(
+        &self,
+        realm: &Url,
+        service: Option<&str>,
+        login: Option<&Login>,
+    ) -> Result<Zeroizing<String>, BoxError> {
+        if self.base.scheme() == "https" && realm.scheme() != "https" {
+            return Err(
+                self.nonsense("sends who asks for a token to a place that is not encrypted".to_owned())
+            );
+        }
+        let actions = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let scope = format!("repository:{}:{actions}", self.image.repository());
+        let url = Challenge::token_url(realm, service, &scope);
+        let client = match login {
+            Some(login) => self.client.showing(&url, &login.authorization())?,
+            None => self.client.clone(),
+        };
+        let exchange =
+            Exchange { method: Method::GET, url: &url, headers: Vec::new(), content: Content::Bytes(b"") };
+        let reply = client.exchange(&exchange, &|text| self.progress.warn(text), &|_| {}, self.stop)?;
+        if reply.status != 200 {
+            return Err(self.refused(&reply));
+        }
+        granted(&reply.bytes)
+            .ok_or_else(|| self.nonsense("sends who asks for a token to a place that gives none".to_owned()))
+    }
+
+    /// That the registry has done what it was asked for.
+    pub fn accepted(&self, reply: &Reply) -> Result<(), BoxError> {
+        match reply.status {
+            200..300 => Ok(()),
+            401 | 403 => Err(self.refused(reply)),
+            status => Err(self.nonsense(format!("answers {status}{}", said(reply)))),
+        }
+    }
+
+    fn refused(&self, reply: &Reply) -> BoxError {
+        let registry = self.image.registry();
+        BoxError::Repository {
+            server: self.shown(),
+            what: format!("refuses it ({}){}", reply.status, said(reply)),
+            hint: Some(match self.login() {
+                Ok(Some(_)) => format!("the login for `{registry}` does not allow it"),
+                _ => format!(
+                    "log in with `docker login {registry}` or `podman login {registry}`: what they keep is used"
+                ),
+            }),
+            kind: FaultKind::Environment,
+        }
+    }
+
+    /// An answer that makes no sense, or none that was to be expected.
+    pub fn nonsense(&self, what: String) -> BoxError {
+        BoxError::Repository { server: self.shown(), what, hint: None, kind: FaultKind::Environment }
+    }
+
+    fn shown(&self) -> String {
+        format!("{}/{}", self.image.registry(), self.image.repository())
+    }
+}
+
+/// Whether the registry of this host does without encryption.
+fn speaks_plainly(client: &Client, base: &Url, stop: &Stop) -> Result<bool, BoxError> {
+    let exchange =
+        Exchange { method: Method::GET, url: base, headers: Vec::new(), content: Content::Bytes(b"") };
+    match client.exchange_once(&exchange, stop) {
+        Err(FetchError::Cancelled) => Err(BoxError::Cancelled),
+        // What nobody listens on is told by the first question in earnest.
+        Err(FetchError::Transport { source, .. }) => Ok(source.is_connect()),
+        Err(_) => Ok(true),
+        // What web servers answer to who does not speak as they do.
+        Ok(reply) => Ok(reply.status != 400),
+    }
+}
+
+/// What a registry has to say of its refusal.
+fn said(reply: &Reply) -> String {
+    let errors = serde_json::from_slice(&reply.bytes).map_or_else(|_| Vec::new(), |Errors { errors }| errors);
+    let Some(first) = errors.into_iter().next() else { return String::new() };
+    let text = if first.message.is_empty() { first.code } else { first.message };
+    let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!(": {text}")
+}
