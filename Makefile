@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo demo-clean test test-kvm lint fmt doc deny bench bench-vmm
+.PHONY: help setup build release demo demo-clean test test-kvm lint fmt doc deny bench bench-boxes bench-vmm
 
 POSADA_DEBUG   := $(CURDIR)/target/debug/posada
 POSADA_RELEASE := $(CURDIR)/target/release/posada
@@ -59,6 +59,11 @@ bench: ## measure posada beside lxc, systemd-nspawn and vagrant-lxc (root; tests
 	@scripts/packages.sh build run bench
 	@cargo build --locked --package posada --release
 	@POSADA=$(POSADA_RELEASE) tests/benches/start.sh
+
+bench-boxes: ## measure `box add` beside curl and Vagrant, and how soon a machine has its disk (root; tests/benches/BOXES-RESULTS.md)
+	@scripts/packages.sh build run test bench
+	@cargo build --locked --workspace --release --bin posada --example overlay
+	@POSADA=$(POSADA_RELEASE) OVERLAY=$(dir $(POSADA_RELEASE))examples/overlay tests/benches/box-add.sh
 
 bench-vmm: ## measure the monitor beside QEMU's microvm and q35 (root; tests/benches/VMM-RESULTS.md)
 	@scripts/packages.sh build rig bench

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -78,8 +78,6 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     http: reqwest::Client,
-    /// The same without a limit on how long an answer may take: made when something large is sent.
-    patient: OnceLock<reqwest::Client>,
     settings: Settings,
     runtime: Runtime,
 }
@@ -124,14 +122,14 @@ impl Client {
     /// # Errors
     /// [`FetchError::Settings`], [`FetchError::Io`].
     pub fn new(settings: Settings) -> Result<Self, FetchError> {
-        let http = build(&settings, Some(settings.stall))?;
+        let http = build(&settings)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("fetch")
             .enable_all()
             .build()
             .map_err(|error| unusable("the event loop".to_owned(), error.into()))?;
-        let inner = Inner { http, patient: OnceLock::new(), settings, runtime };
+        let inner = Inner { http, settings, runtime };
         Ok(Self { inner: Arc::new(inner), shows: None })
     }
 
@@ -254,15 +252,6 @@ impl Client {
         &self.inner.http
     }
 
-    /// What large requests are made with: whoever makes one looks after its pace.
-    pub(crate) fn patient(&self) -> Result<&reqwest::Client, FetchError> {
-        if let Some(made) = self.inner.patient.get() {
-            return Ok(made);
-        }
-        let made = build(&self.inner.settings, None)?;
-        Ok(self.inner.patient.get_or_init(|| made))
-    }
-
     /// How long nothing may come.
     pub(crate) fn stall(&self) -> Duration {
         self.inner.settings.stall
@@ -302,17 +291,15 @@ fn unusable(what: String, source: Box<dyn std::error::Error + Send + Sync>) -> F
 }
 
 /// What speaks HTTP by these settings; `stall` is how long nothing may come.
-fn build(settings: &Settings, stall: Option<Duration>) -> Result<reqwest::Client, FetchError> {
+fn build(settings: &Settings) -> Result<reqwest::Client, FetchError> {
     // Whoever was first in this process has installed the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(settings.user_agent.as_str())
         .connect_timeout(CONNECTING)
+        .read_timeout(settings.stall)
         .redirect(Policy::custom(follow))
         .tls_danger_accept_invalid_certs(settings.insecure);
-    if let Some(stall) = stall {
-        builder = builder.read_timeout(stall);
-    }
     if !settings.proxies {
         builder = builder.no_proxy();
     }

@@ -19,7 +19,7 @@ pub use checksum::{Algorithm, Checksum, InvalidChecksum};
 pub use client::{Answer, Call, Client, Document, Settings, Token, shown};
 pub use download::{Downloaded, Request, Slot};
 pub use error::FetchError;
-pub use exchange::{Content, Exchange, Reply};
+pub use exchange::{Exchange, Reply};
 pub use progress::{Progress, Quiet};
 pub use reqwest::Method;
 pub use stop::Stop;

@@ -7,17 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What boxes are among artifacts.
 pub const BOX: &str = "application/vnd.posada.box.v1";
-/// What an artifact without a configuration has in its place: `{}`.
-#[cfg_attr(not(test), expect(dead_code, reason = "for pushing"))]
-pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Names of annotations.
 pub mod annotation {
     /// The version.
     pub const VERSION: &str = "org.opencontainers.image.version";
-    /// What people call it; of a layer: the name of the file.
-    #[expect(dead_code, reason = "for pushing")]
-    pub const TITLE: &str = "org.opencontainers.image.title";
     /// For which provider a box is, as Vagrant calls it.
     pub const PROVIDER: &str = "vnd.posada.box.provider";
     /// For which architecture a box is, as Debian calls it.
@@ -229,7 +223,9 @@ mod tests {
             }
         }
         let artifact = format!(r#", "artifactType": "{BOX}", "annotations": {{"a": "b"}}"#);
-        let Ok(Manifest::Box { annotations, .. }) = read(manifest(EMPTY, "x/y", &artifact).as_bytes()) else {
+        let Ok(Manifest::Box { annotations, .. }) =
+            read(manifest("application/vnd.oci.empty.v1+json", "x/y", &artifact).as_bytes())
+        else {
             panic!()
         };
         assert_eq!(annotations["a"], "b");

@@ -8,4 +8,4 @@ mod registry;
 
 pub(crate) use manifest::{Descriptor, Manifest, Picture, annotation, debian_architecture, read};
 pub use reference::{ImageRef, InvalidImageRef};
-pub(crate) use registry::{Access, Registry};
+pub(crate) use registry::Registry;

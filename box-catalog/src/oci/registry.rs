@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use posada_fetch::{Algorithm, Checksum, Client, Content, Exchange, FetchError, Method, Reply, Stop, shown};
+use posada_fetch::{Algorithm, Checksum, Client, Exchange, FetchError, Method, Reply, Stop, shown};
 use posada_provider_api::FaultKind;
 use serde::Deserialize;
 use url::Url;
@@ -17,21 +17,10 @@ use crate::{BoxError, Progress};
 /// Bytes of a manifest, an index or a configuration that are read. Registries take manifests of 4 MiB.
 const MAX_SMALL: u64 = 8 << 20;
 
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Reading.
-    Pull,
-    /// Writing.
-    #[expect(dead_code, reason = "for pushing")]
-    Push,
-}
-
 /// One repository of a registry.
 pub struct Registry<'a> {
     client: Client,
     image: ImageRef,
-    access: Access,
     /// Where the repository is: ends with a slash.
     base: Url,
     /// Where a login for it may be.
@@ -63,7 +52,6 @@ impl<'a> Registry<'a> {
     /// [`BoxError::Cancelled`].
     pub fn open(
         image: &ImageRef,
-        access: Access,
         logins: &[PathBuf],
         client: &Client,
         progress: &'a dyn Progress,
@@ -80,7 +68,6 @@ impl<'a> Registry<'a> {
         Ok(Self {
             client: client.clone(),
             image: image.clone(),
-            access,
             base: base_url,
             logins: logins.to_vec(),
             known: RefCell::default(),
@@ -108,8 +95,7 @@ impl<'a> Registry<'a> {
     pub fn manifest(&self, reference: &str) -> Result<(Vec<u8>, Checksum), BoxError> {
         let url = self.url(&format!("manifests/{reference}"))?;
         let headers = vec![("accept", ACCEPT.to_owned())];
-        let reply =
-            self.call(&Exchange { method: Method::GET, url: &url, headers, content: Content::Bytes(b"") })?;
+        let reply = self.call(&Exchange { method: Method::GET, url: &url, headers })?;
         if reply.status == 404 {
             return Err(BoxError::Repository {
                 server: self.shown(),
@@ -145,12 +131,7 @@ impl<'a> Registry<'a> {
         if wanted.size > MAX_SMALL {
             return Err(FetchError::TooLarge { url: shown(&url), limit: MAX_SMALL }.into());
         }
-        let reply = self.call(&Exchange {
-            method: Method::GET,
-            url: &url,
-            headers: Vec::new(),
-            content: Content::Bytes(b""),
-        })?;
+        let reply = self.call(&Exchange { method: Method::GET, url: &url, headers: Vec::new() })?;
         self.accepted(&reply)?;
         let got = Checksum::of(wanted.digest.algorithm(), &reply.bytes);
         if got != wanted.digest {
@@ -162,12 +143,7 @@ impl<'a> Registry<'a> {
 
     /// Has an exchange, showing what the registry wants to see.
     pub fn call(&self, exchange: &Exchange<'_>) -> Result<Reply, BoxError> {
-        self.call_telling(exchange, &|_| {})
-    }
-
-    /// The same; `sent` hears of what is on its way, bytes.
-    pub fn call_telling(&self, exchange: &Exchange<'_>, sent: &dyn Fn(u64)) -> Result<Reply, BoxError> {
-        let ask = || self.client().exchange(exchange, &|text| self.progress.warn(text), sent, self.stop);
+        let ask = || self.client().exchange(exchange, &|text| self.progress.warn(text), self.stop);
         let reply = ask()?;
         if reply.status != 401 {
             return Ok(reply);
@@ -180,13 +156,7 @@ impl<'a> Registry<'a> {
     pub fn renew(&self) -> Result<(), BoxError> {
         self.known.take();
         let url = self.url("tags/list?n=1")?;
-        self.call(&Exchange {
-            method: Method::GET,
-            url: &url,
-            headers: Vec::new(),
-            content: Content::Bytes(b""),
-        })
-        .map(drop)
+        self.call(&Exchange { method: Method::GET, url: &url, headers: Vec::new() }).map(drop)
     }
 
     /// Gets what the registry wants to see.
@@ -222,19 +192,14 @@ impl<'a> Registry<'a> {
                 self.nonsense("sends who asks for a token to a place that is not encrypted".to_owned())
             );
         }
-        let actions = match self.access {
-            Access::Pull => "pull",
-            Access::Push => "pull,push",
-        };
-        let scope = format!("repository:{}:{actions}", self.image.repository());
+        let scope = format!("repository:{}:pull", self.image.repository());
         let url = Challenge::token_url(realm, service, &scope);
         let client = match login {
             Some(login) => self.client.showing(&url, &login.authorization())?,
             None => self.client.clone(),
         };
-        let exchange =
-            Exchange { method: Method::GET, url: &url, headers: Vec::new(), content: Content::Bytes(b"") };
-        let reply = client.exchange(&exchange, &|text| self.progress.warn(text), &|_| {}, self.stop)?;
+        let exchange = Exchange { method: Method::GET, url: &url, headers: Vec::new() };
+        let reply = client.exchange(&exchange, &|text| self.progress.warn(text), self.stop)?;
         if reply.status != 200 {
             return Err(self.refused(&reply));
         }
@@ -278,8 +243,7 @@ impl<'a> Registry<'a> {
 
 /// Whether the registry of this host does without encryption.
 fn speaks_plainly(client: &Client, base: &Url, stop: &Stop) -> Result<bool, BoxError> {
-    let exchange =
-        Exchange { method: Method::GET, url: base, headers: Vec::new(), content: Content::Bytes(b"") };
+    let exchange = Exchange { method: Method::GET, url: base, headers: Vec::new() };
     match client.exchange_once(&exchange, stop) {
         Err(FetchError::Cancelled) => Err(BoxError::Cancelled),
         // What nobody listens on is told by the first question in earnest.

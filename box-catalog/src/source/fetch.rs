@@ -44,33 +44,19 @@ impl Store {
         self.errand(reference, wanted, options, progress, cancel, |source, errand| {
             let offer = wanted.choose(&reference.to_string(), source.offers(errand)?, host_architecture())?;
             let new = errand.new_box(&offer);
-            let trust = &self.remotes().trust;
             let mut offer = offer;
             // A URL names no box: it is the one that it is called.
             if matches!(reference, BoxRef::Url(_)) && offer.provider.is_none() {
                 offer.name.clone_from(&new.name);
             }
-            // What comes as something else than one file has nothing that could be signed.
-            let unsigned = || {
-                trust.demands(&offer.name).then(|| BoxError::Signature {
-                    name: offer.name.clone(),
-                    what: "boxes from there cannot be signed".to_owned(),
-                })
-            };
-            // A registry's boxes are in the store once they are brought.
-            if matches!(reference, BoxRef::Oci(_)) && trust.demands(&new.name) {
-                return Err(BoxError::Signature {
-                    name: new.name.clone(),
-                    what: "boxes from there cannot be signed".to_owned(),
-                });
+            // What comes as something else than one file has nothing that could be signed; what is built is the user's own.
+            let signable = matches!(reference, BoxRef::Named(_) | BoxRef::Url(_) | BoxRef::Build(_));
+            if !signable && self.remotes().trust.demands(&new.name) {
+                let what = "boxes from there cannot be signed".to_owned();
+                return Err(BoxError::Signature { name: new.name, what });
             }
             match source.bring(&offer, errand)? {
-                // It is the user's own.
-                Brought::Stored(stored) if matches!(reference, BoxRef::Build(_)) => Ok(*stored),
-                Brought::Stored(stored) => unsigned().map_or(Ok(*stored), Err),
-                Brought::File(_) if trust.demands(&offer.name) => {
-                    Err(unsigned().unwrap_or(BoxError::Cancelled))
-                }
+                Brought::Stored(stored) => Ok(*stored),
                 Brought::File(path) => self.add(&path, &new, progress, cancel),
                 Brought::Url(url, checksum) => {
                     let checksum = options.checksum.clone().or(checksum);

@@ -19,7 +19,7 @@ use crate::servers::ClientArgs;
 /// gzip, xz or zstd. A name may stand for both, a root file system and a disk image: each provider takes what it needs.
 ///
 /// A name such as `team/web` comes from the catalog that POSADA_SERVER_URL names, or that was logged in to. A download that was
-/// broken off goes on where it ended. `oci:registry.example.org/team/web:1.2` is an image of a container with an init, or a box, in an
+/// broken off goes on where it ended. `oci:registry.example.org/team/web:1.2` is an image of a container with an init in an
 /// OCI registry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
