@@ -122,7 +122,10 @@ pub fn script() -> String {
         script.push_str(&text);
         script.push('\n');
     };
-    // Those that would write on are ended first; not all systems have them.
+    // Who still starts would write again what is removed here.
+    line("systemctl is-system-running --wait >/dev/null 2>&1 || :".to_owned());
+    line("! command -v cloud-init >/dev/null || cloud-init status --wait >/dev/null 2>&1 || :".to_owned());
+    // Those that would write on are ended; not all systems have them.
     line("systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald rsyslog 2>/dev/null || :".to_owned());
     line(format!("find {LOGS} -xdev -type f -exec sh -c 'for log; do : >\"$log\"; done' sh {{}} +"));
     for directory in HOLLOW {
@@ -207,11 +210,9 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
         let script = script().replace("cd /\n", &format!("cd '{}'\n", root.path().display()));
-        let script: String = script
-            .lines()
-            .filter(|line| !line.contains("systemctl"))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let of_systemd = |line: &str| line.starts_with("systemctl") || line.starts_with("! command");
+        let script: String =
+            script.lines().filter(|line| !of_systemd(line)).map(|line| format!("{line}\n")).collect();
         let done = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         for file in files {

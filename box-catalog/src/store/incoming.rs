@@ -103,6 +103,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Scratch<'_>) -> Result<T, BoxError>,
     ) -> Result<T, BoxError> {
+        self.sweep()?;
         let scratch = Scratch(self.incoming()?);
         work(&scratch)
     }
