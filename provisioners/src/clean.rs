@@ -58,7 +58,7 @@ impl Fault for CleanError {
 /// [`CleanError`]: what was done until then stays done.
 pub fn clean(transport: &mut dyn Transport, parts: &[&str]) -> Result<(), CleanError> {
     let script = format!(
-        "set -e\ntrap '' HUP\nclean() {{\n{}\n}}\nclean\necho {}\n",
+        "set -e\ntrap '' HUP\nclean() {{\n{}\n}}\nclean </dev/null\necho {}\n",
         parts.concat(),
         quote::word(END)
     );
