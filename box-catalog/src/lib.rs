@@ -33,7 +33,7 @@ pub use pack::{Package, SEAL, cleaning_script};
 pub use posada_image::Format as ImageFormat;
 pub use progress::{Progress, Quiet};
 pub use push::{Fate, Published, Pushed, decide, push_file};
-pub use reference::{BoxRef, InvalidRef, UrlRef, Version, VersionReq};
+pub use reference::{BoxRef, InvalidRef, StreamRef, UrlRef, Version, VersionReq};
 pub use source::{FetchOptions, Remotes};
 pub use store::{BoxDamage, BoxFsck, BoxGc, NewBox, Removed, Store, StoredBox, StoredDisk, Which};
 pub use trust::Trust;

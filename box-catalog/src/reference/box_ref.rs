@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidRef, UrlRef};
+use super::{InvalidRef, StreamRef, UrlRef};
 use crate::oci::ImageRef;
 
 /// The longest name of a box, bytes: it becomes part of file names.
@@ -26,7 +26,7 @@ pub enum BoxRef {
     /// An image or artifact in an OCI registry: `oci:registry.example.org/team/web:1.2`.
     Oci(ImageRef),
     /// An image of a simplestreams server, what follows `simplestreams:`.
-    Simplestreams(String),
+    Simplestreams(StreamRef),
     /// A box in an object store, the whole URL: `s3://bucket/prefix`.
     ObjectStore(String),
     /// A box built here from a recipe, whose name or path follows `build:`.
@@ -65,7 +65,7 @@ impl BoxRef {
                 let image = ImageRef::parse(&rest).map_err(|error| InvalidRef(error.to_string()))?;
                 Ok(Self::Oci(image))
             }
-            Some(("simplestreams", rest)) => of_kind(text, rest).map(Self::Simplestreams),
+            Some(("simplestreams", rest)) => StreamRef::parse(&of_kind(text, rest)?).map(Self::Simplestreams),
             Some(("build", rest)) => of_kind(text, rest).map(Self::Build),
             _ => named(text),
         }
@@ -92,7 +92,7 @@ fn of_kind(text: &str, rest: &str) -> Result<String, InvalidRef> {
     }
     Err(InvalidRef(format!(
         "`{}` names no box: something without spaces has to follow, such as `oci:registry.example.org/web:1.2`, \
-         `simplestreams:https://images.example.org/debian/12`, `s3://bucket/web` or `build:debian/12`",
+         `simplestreams:https://images.example.org#debian/12`, `s3://bucket/web` or `build:debian/12`",
         if text.is_empty() { rest } else { text }
     )))
 }
@@ -161,7 +161,7 @@ mod tests {
                 "oci:registry.example.org/a/b:1",
                 BoxRef::Oci(ImageRef::parse("registry.example.org/a/b:1").unwrap()),
             ),
-            ("simplestreams:https://h/x", BoxRef::Simplestreams(text("https://h/x"))),
+            ("simplestreams:https://h#x", BoxRef::Simplestreams(StreamRef::parse("https://h#x").unwrap())),
             ("s3://bucket/a/b", BoxRef::ObjectStore(text("s3://bucket/a/b"))),
             ("gs://bucket", BoxRef::ObjectStore(text("gs://bucket"))),
             ("build:debian/12", BoxRef::Build(text("debian/12"))),

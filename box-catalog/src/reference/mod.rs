@@ -2,11 +2,13 @@
 
 mod box_ref;
 mod requirement;
+mod stream_ref;
 mod url_ref;
 mod version;
 
 pub use box_ref::BoxRef;
 pub use requirement::VersionReq;
+pub use stream_ref::StreamRef;
 pub use url_ref::UrlRef;
 pub use version::Version;
 

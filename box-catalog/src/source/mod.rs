@@ -10,6 +10,8 @@ mod fetch;
 mod oci;
 mod offer;
 mod provider;
+mod simplestreams;
+mod streams;
 mod url;
 
 use std::path::PathBuf;
@@ -113,8 +115,8 @@ pub(crate) fn source_of<'a>(
         BoxRef::Url(url) => return Ok(Box::new(url::WebFile(url.clone()))),
         BoxRef::Build(recipe) => return Ok(Box::new(build::Built(crate::build::recipe(recipe)?))),
         BoxRef::Oci(image) => return Ok(Box::new(oci::Oci::new(image, &remotes.logins))),
+        BoxRef::Simplestreams(image) => return Ok(Box::new(simplestreams::Image(image))),
         BoxRef::File(_) => "sources for files",
-        BoxRef::Simplestreams(_) => "simplestreams servers",
         BoxRef::ObjectStore(_) => "object stores",
     };
     Err(BoxError::NoSource { reference: reference.to_string(), kind })
@@ -127,7 +129,7 @@ pub(crate) fn stored_name(reference: &BoxRef) -> String {
         BoxRef::File(path) => ("file", path.to_string_lossy().into_owned()),
         BoxRef::Url(url) => ("url", url.file_name().to_owned()),
         BoxRef::Oci(image) => ("oci", image.to_string()),
-        BoxRef::Simplestreams(rest) => ("simplestreams", rest.clone()),
+        BoxRef::Simplestreams(image) => ("simplestreams", image.image().to_owned()),
         BoxRef::ObjectStore(rest) => ("store", rest.clone()),
         BoxRef::Build(rest) => ("build", rest.clone()),
     };

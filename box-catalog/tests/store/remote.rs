@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         trial("what_a_catalog_has_with_another_checksum_is_not_added", forged),
         trial("up_fetches_what_the_store_does_not_have", obtained),
         trial("a_url_is_checked_by_what_lies_beside_it", beside),
+        trial("an_image_server_is_asked_by_alias_form_and_version", image_server),
         trial("a_token_goes_to_its_server_and_into_no_text", token),
     ]
 }
@@ -238,4 +239,85 @@ fn token() {
     let error = fetch(&wrong, "team/web", None, None).unwrap_err();
     assert!(!format!("{error} {error:?} {wrong:?}").contains("hunter3"));
     fetch(&store(&world, &base, vec![known(&base, "hunter2")]), "team/web", None, None).unwrap();
+}
+
+/// Laid out as the public servers are: an index, a document of images, and files below dates.
+fn image_server() {
+    let world = World::new();
+    let site = Site::default();
+    let base = site.start();
+    let tree = |name: &str| {
+        let script = format!(
+            "mkdir -p t/sbin t/etc && printf '#!/bin/sh\\n' >t/sbin/init && chmod 755 t/sbin/init && echo {name} >t/etc/motd && tar -C t -cJf - ."
+        );
+        let made = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .current_dir(world.dir.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        made.stdout
+    };
+    let (old, new) = (tree("old"), tree("new"));
+    let build = |day: &str, bytes: &[u8]| {
+        site.put(&format!("/sub/images/{day}/rootfs.tar.xz"), bytes);
+        format!(
+            r#""{day}": {{"items": {{
+                "lxd.tar.xz": {{"ftype": "lxd.tar.xz", "path": "images/{day}/lxd.tar.xz", "sha256": "{sum}"}},
+                "root.squashfs": {{"ftype": "squashfs", "path": "images/{day}/rootfs.squashfs", "sha256": "{sum}"}},
+                "root.tar.xz": {{"ftype": "root.tar.xz", "path": "images/{day}/rootfs.tar.xz", "sha256": "{sum}", "size": {size}}}}}}}"#,
+            sum = hex(bytes),
+            size = bytes.len(),
+        )
+    };
+    let host = posada_box_catalog::host_architecture();
+    let document = format!(
+        r#"{{"content_id": "images", "datatype": "image-downloads", "format": "products:1.0", "products": {{
+            "debian:bookworm:{host}:default": {{"aliases": "debian/bookworm/default,debian/12", "arch": "{host}", "os": "Debian",
+                "release": "bookworm", "versions": {{{}, {}}}}},
+            "debian:bookworm:sparc64:default": {{"aliases": "debian/12", "arch": "sparc64", "versions": {{{}}}}}}}}}"#,
+        build("20261124_05:24", &old),
+        build("20261125_05:24", &new),
+        build("20261126_05:24", b"for another machine"),
+    );
+    site.put("/sub/streams/v1/images.json", document);
+    site.put(
+        "/sub/streams/v1/index.json",
+        r#"{"format": "index:1.0", "index": {"images": {"datatype": "image-downloads", "path": "streams/v1/images.json"}}}"#,
+    );
+    let store = store(&world, &base, Vec::new());
+    let reference = format!("simplestreams:{base}/sub#debian/12");
+
+    let newest = fetch(&store, &reference, None, None).unwrap();
+    assert_eq!(
+        (newest.version.to_string().as_str(), newest.digest.to_string()),
+        ("20261125.0524", hex(&new))
+    );
+    let older = fetch(&store, &reference, Some("< 20261125"), Some("mine/old")).unwrap();
+    assert_eq!((older.name.as_str(), older.digest.to_string()), ("mine/old", hex(&old)));
+
+    // What is there is not asked for; what is not called so is told with what is.
+    site.asked();
+    let wanted = BoxRef::parse(&reference).unwrap();
+    let obtained = store.obtain(&wanted, None, Form::Rootfs, &Quiet, &Cancel::default()).unwrap();
+    assert_eq!((obtained.digest, site.asked().len()), (newest.digest, 0));
+    let unknown = fetch(&store, &format!("simplestreams:{base}/sub#debian/99"), None, None);
+    match unknown {
+        Err(BoxError::NotOffered { have, .. }) => {
+            assert!(have.contains(&"debian/bookworm/default".to_owned()), "{have:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+    let none = store.obtain(&wanted, None, Form::Disk, &Quiet, &Cancel::default());
+    assert!(matches!(none, Err(BoxError::MissingForm { .. } | BoxError::NotOffered { .. })), "{none:?}");
+
+    // Another content under the same checksum, and documents that are none.
+    site.put("/sub/images/20261125_05:24/rootfs.tar.xz", old.clone());
+    let forged = fetch(&store, &reference, None, Some("mine/forged"));
+    assert!(matches!(forged, Err(BoxError::Fetch(FetchError::Mismatch { .. }))), "{forged:?}");
+    for (path, text) in [("/sub/streams/v1/images.json", "[]"), ("/sub/streams/v1/index.json", "<html>")] {
+        site.put(path, text);
+        assert!(matches!(fetch(&store, &reference, None, None), Err(BoxError::Repository { .. })), "{path}");
+    }
 }
