@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_registry_that_sends_something_else_fills_no_store", forged),
         trial("a_token_is_asked_for_where_the_registry_says", token),
         trial("a_layer_that_leads_out_of_the_box_is_refused", hostile),
+        trial("a_box_in_a_registry_is_the_file_that_was_put_there", artifact),
     ]
 }
 
@@ -399,4 +400,38 @@ fn hostile() {
     let error = fetch(&store(&world, &[]), &format!("oci:{}/a:3", registry.host), None).unwrap_err();
     assert!(matches!(&error, BoxError::NotABox { refusal: Refusal::LeadsOut(_), .. }), "{error:?}");
     world.assert_clean();
+}
+
+/// Boxes as artifacts: one file, and what is known of it in annotations.
+fn artifact() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    let file = std::fs::read(system(&world)).unwrap();
+    let (config, layer) = (registry.blob("team/web", b"{}"), registry.blob("team/web", &file));
+    let manifest = |more: &str, layers: &str| {
+        format!(
+            r#"{{"schemaVersion": 2, "mediaType": "{MANIFEST}", {more}
+                "config": {{"mediaType": "application/vnd.posada.box.v1", "digest": "{config}", "size": 2}}, "layers": [{layers}],
+                "annotations": {{"org.opencontainers.image.version": "1.2.0", "vnd.posada.box.provider": "lxc",
+                                 "vnd.posada.box.architecture": "{}"}}}}"#,
+            posada_box_catalog::host_architecture(),
+        )
+    };
+    let one = format!(
+        r#"{{"mediaType": "application/octet-stream", "digest": "{layer}", "size": {}}}"#,
+        file.len()
+    );
+    registry.manifest("team/web", "1.2.0", MANIFEST, &manifest("", &one));
+    let store = store(&world, &[]);
+    let reference = format!("oci:{}/team/web:1.2.0", registry.host);
+    let stored = fetch(&store, &reference, None).unwrap();
+    assert_eq!((stored.version.to_string().as_str(), format!("sha256:{}", stored.digest)), ("1.2.0", layer));
+    assert!(stored.metadata.provides.contains(&Form::Rootfs));
+    assert_eq!(fetch(&store, &reference, None).unwrap().digest, stored.digest, "once more changes nothing");
+    let elsewhere = fetch(&store, &reference, Some("sparc64"));
+    assert!(matches!(elsewhere, Err(BoxError::NotOffered { .. })), "{elsewhere:?}");
+
+    registry.manifest("team/web", "two", MANIFEST, &manifest("", &format!("{one}, {one}")));
+    let two = fetch(&store, &format!("oci:{}/team/web:two", registry.host), None).unwrap_err().to_string();
+    assert!(two.contains("2 files"), "{two}");
 }
