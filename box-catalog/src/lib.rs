@@ -32,7 +32,7 @@ pub use oci::{ImageRef, InvalidImageRef};
 pub use pack::{Package, SEAL, cleaning_script};
 pub use posada_image::Format as ImageFormat;
 pub use progress::{Progress, Quiet};
-pub use push::{Fate, Published, Pushed, decide, push_file};
+pub use push::{Fate, Place, Published, Pushed, decide, push_file};
 pub use reference::{BoxRef, InvalidRef, StreamRef, UrlRef, Version, VersionReq};
 pub use source::{FetchOptions, Remotes};
 pub use store::{BoxDamage, BoxFsck, BoxGc, NewBox, Removed, Store, StoredBox, StoredDisk, Which};

@@ -167,7 +167,7 @@ pub fn remotes(home: &Path, args: &ClientArgs) -> Result<Remotes> {
 }
 
 /// Where docker, podman and their like keep logins for registries (containers-auth.json(5)).
-fn registry_logins() -> Vec<PathBuf> {
+pub fn registry_logins() -> Vec<PathBuf> {
     let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let home = |below: &str| etcetera::home_dir().ok().map(|home| home.join(below));
     let named = path("REGISTRY_AUTH_FILE");

@@ -17,6 +17,16 @@ pub struct Exchange<'a> {
     pub url: &'a Url,
     /// What is sent besides what the client sends of itself.
     pub headers: Vec<(&'static str, String)>,
+    /// What is sent after it, small enough for memory.
+    pub body: Vec<u8>,
+}
+
+impl<'a> Exchange<'a> {
+    /// A request that sends nothing.
+    #[must_use]
+    pub fn new(method: Method, url: &'a Url) -> Self {
+        Self { method, url, headers: Vec::new(), body: Vec::new() }
+    }
 }
 
 /// What a server answers, whatever it thinks of the request.
@@ -71,7 +81,10 @@ impl Client {
     }
 
     async fn once(&self, exchange: &Exchange<'_>) -> Result<Reply, FetchError> {
-        let request = self.http().request(exchange.method.clone(), exchange.url.clone());
+        let mut request = self.http().request(exchange.method.clone(), exchange.url.clone());
+        if exchange.method != Method::GET && exchange.method != Method::HEAD {
+            request = request.body(exchange.body.clone());
+        }
         let request =
             exchange.headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let answer = self.authorized(exchange.url, request).send().await;

@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What boxes are among artifacts.
 pub const BOX: &str = "application/vnd.posada.box.v1";
 
+/// What a manifest is.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// Names of annotations.
 pub mod annotation {
     /// The version.

@@ -6,6 +6,8 @@ mod manifest;
 mod reference;
 mod registry;
 
-pub(crate) use manifest::{Descriptor, Manifest, Picture, annotation, debian_architecture, read};
+pub(crate) use manifest::{
+    BOX, Descriptor, MANIFEST, Manifest, Picture, annotation, debian_architecture, read,
+};
 pub use reference::{ImageRef, InvalidImageRef};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{Access, Registry};

@@ -17,10 +17,20 @@ use crate::{BoxError, Progress};
 /// Bytes of a manifest, an index or a configuration that are read. Registries take manifests of 4 MiB.
 const MAX_SMALL: u64 = 8 << 20;
 
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Pull,
+    /// Writing, too.
+    Push,
+}
+
 /// One repository of a registry.
 pub struct Registry<'a> {
     client: Client,
     image: ImageRef,
+    access: Access,
     /// Where the repository is: ends with a slash.
     base: Url,
     /// Where a login for it may be.
@@ -52,6 +62,7 @@ impl<'a> Registry<'a> {
     /// [`BoxError::Cancelled`].
     pub fn open(
         image: &ImageRef,
+        access: Access,
         logins: &[PathBuf],
         client: &Client,
         progress: &'a dyn Progress,
@@ -68,6 +79,7 @@ impl<'a> Registry<'a> {
         Ok(Self {
             client: client.clone(),
             image: image.clone(),
+            access,
             base: base_url,
             logins: logins.to_vec(),
             known: RefCell::default(),
@@ -95,7 +107,7 @@ impl<'a> Registry<'a> {
     pub fn manifest(&self, reference: &str) -> Result<(Vec<u8>, Checksum), BoxError> {
         let url = self.url(&format!("manifests/{reference}"))?;
         let headers = vec![("accept", ACCEPT.to_owned())];
-        let reply = self.call(&Exchange { method: Method::GET, url: &url, headers })?;
+        let reply = self.call(&Exchange { headers, ..Exchange::new(Method::GET, &url) })?;
         if reply.status == 404 {
             return Err(BoxError::Repository {
                 server: self.shown(),
@@ -131,7 +143,7 @@ impl<'a> Registry<'a> {
         if wanted.size > MAX_SMALL {
             return Err(FetchError::TooLarge { url: shown(&url), limit: MAX_SMALL }.into());
         }
-        let reply = self.call(&Exchange { method: Method::GET, url: &url, headers: Vec::new() })?;
+        let reply = self.call(&Exchange::new(Method::GET, &url))?;
         self.accepted(&reply)?;
         let got = Checksum::of(wanted.digest.algorithm(), &reply.bytes);
         if got != wanted.digest {
@@ -139,6 +151,57 @@ impl<'a> Registry<'a> {
             return Err(FetchError::Mismatch { url: shown(&url), wanted, got }.into());
         }
         Ok(reply.bytes)
+    }
+
+    /// Whether content is there.
+    pub fn has(&self, digest: &Checksum) -> Result<bool, BoxError> {
+        let url = self.blob_url(digest)?;
+        let reply = self.call(&Exchange::new(Method::HEAD, &url))?;
+        match reply.status {
+            404 => Ok(false),
+            _ => self.accepted(&reply).map(|()| true),
+        }
+    }
+
+    /// Begins to bring content: where its first piece goes.
+    pub fn begin(&self) -> Result<Url, BoxError> {
+        let url = self.url("blobs/uploads/")?;
+        let reply = self.call(&Exchange::new(Method::POST, &url))?;
+        self.accepted(&reply)?;
+        self.location(&reply)
+    }
+
+    /// Brings a piece that begins at byte `from`: where the next one goes.
+    pub fn piece(&self, url: &Url, from: u64, piece: Vec<u8>) -> Result<Url, BoxError> {
+        let last = from + (piece.len() as u64).saturating_sub(1);
+        let headers = vec![
+            ("content-type", "application/octet-stream".to_owned()),
+            ("content-range", format!("{from}-{last}")),
+        ];
+        let reply = self.call(&Exchange { headers, body: piece, ..Exchange::new(Method::PATCH, url) })?;
+        self.accepted(&reply)?;
+        self.location(&reply)
+    }
+
+    /// Ends it: the registry holds it against its digest.
+    pub fn end(&self, url: &Url, digest: &Checksum) -> Result<(), BoxError> {
+        let mut url = url.clone();
+        url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        let reply = self.call(&Exchange::new(Method::PUT, &url))?;
+        self.accepted(&reply)
+    }
+
+    /// Puts a manifest under a tag.
+    pub fn put_manifest(&self, tag: &str, kind: &str, manifest: Vec<u8>) -> Result<(), BoxError> {
+        let url = self.url(&format!("manifests/{tag}"))?;
+        let headers = vec![("content-type", kind.to_owned())];
+        let reply = self.call(&Exchange { headers, body: manifest, ..Exchange::new(Method::PUT, &url) })?;
+        self.accepted(&reply)
+    }
+
+    fn location(&self, reply: &Reply) -> Result<Url, BoxError> {
+        let location = reply.header("location").and_then(|location| reply.url.join(location).ok());
+        location.ok_or_else(|| self.nonsense("does not say where content goes".to_owned()))
     }
 
     /// Has an exchange, showing what the registry wants to see.
@@ -156,7 +219,7 @@ impl<'a> Registry<'a> {
     pub fn renew(&self) -> Result<(), BoxError> {
         self.known.take();
         let url = self.url("tags/list?n=1")?;
-        self.call(&Exchange { method: Method::GET, url: &url, headers: Vec::new() }).map(drop)
+        self.call(&Exchange::new(Method::GET, &url)).map(drop)
     }
 
     /// Gets what the registry wants to see.
@@ -192,13 +255,17 @@ impl<'a> Registry<'a> {
                 self.nonsense("sends who asks for a token to a place that is not encrypted".to_owned())
             );
         }
-        let scope = format!("repository:{}:pull", self.image.repository());
+        let actions = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let scope = format!("repository:{}:{actions}", self.image.repository());
         let url = Challenge::token_url(realm, service, &scope);
         let client = match login {
             Some(login) => self.client.showing(&url, &login.authorization())?,
             None => self.client.clone(),
         };
-        let exchange = Exchange { method: Method::GET, url: &url, headers: Vec::new() };
+        let exchange = Exchange::new(Method::GET, &url);
         let reply = client.exchange(&exchange, &|text| self.progress.warn(text), self.stop)?;
         if reply.status != 200 {
             return Err(self.refused(&reply));
@@ -243,7 +310,7 @@ impl<'a> Registry<'a> {
 
 /// Whether the registry of this host does without encryption.
 fn speaks_plainly(client: &Client, base: &Url, stop: &Stop) -> Result<bool, BoxError> {
-    let exchange = Exchange { method: Method::GET, url: base, headers: Vec::new() };
+    let exchange = Exchange::new(Method::GET, base);
     match client.exchange_once(&exchange, stop) {
         Err(FetchError::Cancelled) => Err(BoxError::Cancelled),
         // What nobody listens on is told by the first question in earnest.

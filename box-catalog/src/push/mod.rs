@@ -1,8 +1,10 @@
 //! Bringing a box to a repository: only those of its chunks travel that are not there yet.
 
 mod api;
+mod artifact;
 mod cut;
 
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,7 @@ use posada_image::Format;
 use posada_provider_api::DiskFormat;
 use url::Url;
 
+use crate::oci::ImageRef;
 use crate::pack::bundle;
 use crate::trust::{Claim, SigningKey, sign};
 use crate::{BoxError, Cancel, Export, Form, Progress, Store, StoredBox, Version};
@@ -23,11 +26,29 @@ const BUNDLE: u64 = 16 << 20;
 /// How often chunks may be gone again when the list of them is handed in.
 const TRIES: usize = 3;
 
+/// Where boxes are brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A repository of ours.
+    Repository(Url),
+    /// An OCI registry, under a tag; and the files that logins for it may be in.
+    Registry(ImageRef, Vec<PathBuf>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository(url) => url.fmt(f),
+            Self::Registry(image, _) => write!(f, "oci:{image}"),
+        }
+    }
+}
+
 /// What a file is to be in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The repository.
-    pub server: Url,
+    /// Where.
+    pub place: Place,
     /// The box: `team/web`.
     pub name: String,
     /// Its version.
@@ -36,7 +57,8 @@ pub struct Published {
     pub provider: String,
     /// For which architecture: `amd64`.
     pub architecture: String,
-    /// Whether all may see it from now on; a version that was released does not change any more.
+    /// Whether all may see it from now on; a version that was released does not change any more. Registries know no other way,
+    /// and let tags be moved.
     pub release: bool,
 }
 
@@ -91,7 +113,7 @@ pub fn decide(
     Api { client, server, stop: &stop, progress }.decide(name, version, fate)
 }
 
-/// Pushes the file at `path`, signed where there is a `key`.
+/// Pushes the file at `path`, to a repository signed where there is a `key`.
 ///
 /// # Errors
 /// [`BoxError::Io`], [`BoxError::Key`], [`BoxError::Fetch`], [`BoxError::Repository`], [`BoxError::Cancelled`]. What has arrived stays; the
@@ -105,7 +127,13 @@ pub fn push_file(
     cancel: &Cancel,
 ) -> Result<Pushed, BoxError> {
     let (stop, _watch) = cancel.stop();
-    let api = Api { client, server: &to.server, stop: &stop, progress };
+    let server = match &to.place {
+        Place::Repository(server) => server,
+        Place::Registry(image, logins) => {
+            return artifact::push(client, logins, image, path, to, (progress, cancel, &stop));
+        }
+    };
+    let api = Api { client, server, stop: &stop, progress };
     let file = cut::cut(path, progress, cancel)?;
     let mut pushed = Pushed { size: file.size, chunks: file.chunks.len(), ..Pushed::default() };
     let mut wanted = file.distinct();
@@ -140,7 +168,7 @@ pub fn push_file(
         }
     }
     Err(BoxError::Repository {
-        server: posada_fetch::shown(&to.server),
+        server: posada_fetch::shown(server),
         what: "lets chunks go as soon as they come".to_owned(),
         hint: Some("whoever runs it should give pushes more time".to_owned()),
         kind: posada_provider_api::FaultKind::Environment,

@@ -11,7 +11,7 @@ use posada_fetch::{Checksum, FetchError, Request, Slot};
 
 use super::fetch::LIMIT;
 use super::{Brought, Errand, Offer, Source, stored_name};
-use crate::oci::{Descriptor, ImageRef, Manifest, Picture, Registry};
+use crate::oci::{Access, Descriptor, ImageRef, Manifest, Picture, Registry};
 use crate::oci::{annotation, debian_architecture, read};
 use crate::store::StoredBox;
 use crate::unpack::Feed;
@@ -34,7 +34,7 @@ impl<'a> Oci<'a> {
     }
 
     fn registry<'e>(&self, errand: &Errand<'e>) -> Result<Registry<'e>, BoxError> {
-        Registry::open(self.image, self.logins, errand.client, errand.progress, errand.stop)
+        Registry::open(self.image, Access::Pull, self.logins, errand.client, errand.progress, errand.stop)
     }
 
     fn offer(&self, digest: &Checksum) -> Result<Offer, BoxError> {

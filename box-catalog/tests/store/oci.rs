@@ -6,9 +6,10 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use posada_box_catalog::source::Wanted;
 use posada_box_catalog::{
-    BoxError, BoxRef, Cancel, FetchOptions, Form, Quiet, Refusal, Remotes, Store, StoredBox, Trust,
+    BoxError, BoxRef, Cancel, FetchOptions, Form, Place, Published, Quiet, Refusal, Remotes, Store,
+    StoredBox, Trust, Version, push_file,
 };
-use posada_fetch::{FetchError, Settings};
+use posada_fetch::{Client, FetchError, Settings};
 
 use crate::registry::{Piece, Registry, digest, layer, layout};
 use crate::remote::Site;
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_registry_that_sends_something_else_fills_no_store", forged),
         trial("a_token_is_asked_for_where_the_registry_says", token),
         trial("a_layer_that_leads_out_of_the_box_is_refused", hostile),
+        trial("a_box_that_is_pushed_comes_back_and_travels_once", pushed),
         trial("a_box_in_a_registry_is_the_file_that_was_put_there", artifact),
     ]
 }
@@ -434,4 +436,45 @@ fn artifact() {
     registry.manifest("team/web", "two", MANIFEST, &manifest("", &format!("{one}, {one}")));
     let two = fetch(&store, &format!("oci:{}/team/web:two", registry.host), None).unwrap_err().to_string();
     assert!(two.contains("2 files"), "{two}");
+}
+
+fn pushed() {
+    let world = World::new();
+    let registry = Registry::start(&world);
+    // More than one piece.
+    let archive = system(&world);
+    let mut bytes = std::fs::read(&archive).unwrap();
+    bytes.resize(20 << 20, 0);
+    std::fs::write(&archive, &bytes).unwrap();
+    let client = Client::new(Settings { proxies: false, ..Settings::default() }).unwrap();
+    let push = |registry: &Registry, version: &str, logins: &[PathBuf]| {
+        let reference = BoxRef::parse(&format!("oci:{}/team/web:{version}", registry.host)).unwrap();
+        let BoxRef::Oci(image) = reference else { panic!("{reference}") };
+        let to = Published {
+            place: Place::Registry(image, logins.to_vec()),
+            name: "team/web".to_owned(),
+            version: Version::parse(version).unwrap(),
+            provider: "lxc".to_owned(),
+            architecture: posada_box_catalog::host_architecture().to_owned(),
+            release: true,
+        };
+        push_file(&client, &archive, &to, None, &Quiet, &Cancel::default())
+    };
+    let first = push(&registry, "1.0", &[]).unwrap();
+    assert_eq!((first.size, first.sent), (bytes.len() as u64, bytes.len() as u64));
+    assert_eq!(push(&registry, "1.1", &[]).unwrap().sent, 0, "what is there does not travel again");
+    let store = store(&world, &[]);
+    let stored = fetch(&store, &format!("oci:{}/team/web:1.1", registry.host), None).unwrap();
+    assert_eq!(
+        (stored.version.to_string().as_str(), format!("sha256:{}", stored.digest)),
+        ("1.1", digest(&bytes))
+    );
+
+    // Who may not push is told.
+    let closed = Registry::closed(&world);
+    let refused = push(&closed, "1.0", &[]).unwrap_err();
+    assert!(
+        matches!(&refused, BoxError::Repository { hint: Some(hint), .. } if hint.contains("podman login")),
+        "{refused:?}"
+    );
 }

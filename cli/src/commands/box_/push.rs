@@ -1,8 +1,7 @@
 use std::path::PathBuf;
 
-use posada_box_catalog::{BoxRef, Form, Published, Version, VersionReq, host_architecture, push_file};
+use posada_box_catalog::{BoxRef, Form, Place, Published, Version, VersionReq, host_architecture, push_file};
 use serde_json::json;
-use url::Url;
 
 use super::progress::Shown;
 use super::{add, work};
@@ -12,7 +11,7 @@ use crate::context::Context;
 use crate::exit::ExitStatus;
 use crate::failure::{CliError, Result};
 use crate::printer::style::bytes;
-use crate::servers::{ClientArgs, client, server};
+use crate::servers::{ClientArgs, client, registry_logins, server};
 use crate::trust::signing_key;
 
 /// Bring a box to a repository
@@ -42,9 +41,9 @@ pub struct Args {
     #[arg(long, value_name = "ARCHITECTURE")]
     architecture: Option<String>,
 
-    /// The repository, where it is not the one that boxes come from
-    #[arg(long, value_name = "URL", value_parser = server)]
-    to: Option<Url>,
+    /// The repository, where it is not the one that boxes come from; or a tag in a registry: `oci:registry.example.org/team/web:1.0`
+    #[arg(long, value_name = "URL", value_parser = place)]
+    to: Option<Box<Place>>,
 
     /// Sign it with the key in this file, one of `posada box keygen` or minisign
     #[arg(long, value_name = "FILE")]
@@ -58,9 +57,31 @@ pub struct Args {
     client: ClientArgs,
 }
 
+/// Takes where boxes are brought.
+fn place(text: &str) -> std::result::Result<Box<Place>, String> {
+    if !text.starts_with("oci:") {
+        return server(text).map(|url| Box::new(Place::Repository(url)));
+    }
+    match BoxRef::parse(text).map_err(|error| error.to_string())? {
+        BoxRef::Oci(image) if image.digest().is_none() => {
+            Ok(Box::new(Place::Registry(image, registry_logins())))
+        }
+        _ => Err("a box is brought under a tag, not under a digest".to_owned()),
+    }
+}
+
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (client, servers) = client(context, &args.client)?;
-    let server = servers.or_default(args.to)?;
+    let place = match args.to.map(|place| *place) {
+        Some(place @ Place::Registry(..)) if args.sign.is_some() || args.no_release => {
+            let hint = "leave `--sign` and `--no-release` out";
+            return Err(
+                CliError::usage(format!("{place} keeps no signatures, and shows what it has"), hint).into()
+            );
+        }
+        Some(place) => place,
+        None => Place::Repository(servers.or_default(None)?),
+    };
     let (printer, release) = (&context.printer, !args.no_release);
     let key = args.sign.as_deref().map(|path| signing_key(path, can_ask(printer))).transpose()?;
     let key = key.as_ref();
@@ -68,7 +89,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (published, pushed) = match (args.file, args.version, args.provider) {
         (Some(file), Some(version), Some(provider)) => {
             let architecture = args.architecture.unwrap_or_else(|| host_architecture().to_owned());
-            let to = Published { server, name: args.name, version, provider, architecture, release };
+            let to = Published { place, name: args.name, version, provider, architecture, release };
             let pushed = work(context, |cancel| push_file(&client, &file, &to, key, &shown, cancel))?;
             (to, pushed)
         }
@@ -82,7 +103,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
             let own = stored.metadata.architecture.clone();
             let architecture = args.architecture.or(own).unwrap_or_else(|| host_architecture().to_owned());
             let (version, provider) = (stored.version.clone(), "libvirt".to_owned());
-            let to = Published { server, name: args.name, version, provider, architecture, release };
+            let to = Published { place, name: args.name, version, provider, architecture, release };
             let pushed = work(context, |cancel| {
                 orchestrator.store().push(&client, &stored, &to, key, &shown, cancel)
             })?;
@@ -97,12 +118,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         palette.strong(&published.name),
         published.version,
         if published.release { "released at" } else { "at" },
-        published.server,
+        published.place,
         palette.faint(&format!("{} of {} sent", bytes(pushed.sent), bytes(pushed.size))),
     ));
     printer.json(&json!({
         "event": "box_pushed", "name": published.name, "version": published.version, "provider": published.provider,
-        "architecture": published.architecture, "server": published.server, "released": published.release,
+        "architecture": published.architecture, "server": published.place.to_string(), "released": published.release,
         "signed": key.is_some(), "size": pushed.size, "chunks": pushed.chunks, "new_chunks": pushed.new_chunks, "sent": pushed.sent,
     }));
     Ok(ExitStatus::OK)
