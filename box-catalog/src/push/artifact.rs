@@ -40,7 +40,7 @@ pub(super) fn push(
     to: &Published,
     (progress, cancel, stop): (&dyn Progress, &Cancel, &Stop),
 ) -> Result<Pushed, BoxError> {
-    let tag = image.tag().ok_or_else(|| BoxError::Name(format!("oci:{image}")))?;
+    let tag = image.tag().ok_or_else(|| BoxError::Name(image.to_string()))?;
     let failed = |error| BoxError::io("read", path, error);
     let size = File::open(path).and_then(|file| file.metadata()).map_err(failed)?.len();
     progress.phase("reading", Some(size));

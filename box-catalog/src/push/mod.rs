@@ -39,7 +39,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repository(url) => url.fmt(f),
-            Self::Registry(image, _) => write!(f, "oci:{image}"),
+            Self::Registry(image, _) => image.fmt(f),
         }
     }
 }
