@@ -7,7 +7,7 @@ use ssh2::Channel;
 
 use super::feed::Feed;
 use super::link::{Event, Link, Patience, not_now};
-use super::wrap::{Frame, Notice};
+use super::wrap::{Frame, Notice, ended};
 use super::{ExitStatus, Output, Stdin, TransportError};
 use crate::OutputStream;
 
@@ -165,7 +165,8 @@ impl<'l, 's> Running<'l, 's> {
         let code = self.channel.exit_status().unwrap_or(0);
         match (signal, self.err.ended, code) {
             (Some(name), ..) => Ok(ExitStatus::Signal(name)),
-            (None, Some(code), _) => Ok(ExitStatus::Code(code)),
+            // The frame has said it, and may not have come to ending itself by that signal before the channel was closed.
+            (None, Some(code), _) => Ok(ended(code)),
             (None, None, 0) => Err(TransportError::Lost { during: "running a command" }),
             (None, None, code) => Ok(ExitStatus::Code(code)),
         }

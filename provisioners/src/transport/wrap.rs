@@ -9,6 +9,7 @@
 
 use ssh_key::rand_core::{OsRng, RngCore};
 
+use super::ExitStatus;
 use crate::quote;
 
 /// What the frame says.
@@ -18,6 +19,28 @@ pub(super) enum Notice {
     Group(i32),
     /// The command has ended with this status; 128 and a signal's number where a signal ended it.
     Ended(i32),
+}
+
+/// What a status says that the frame has told: over 128 it stands for a signal, where that is one of RFC 4254, section 6.10, by
+/// Linux's numbers (signal(7)).
+pub(super) fn ended(status: i32) -> ExitStatus {
+    let name = match status - 128 {
+        1 => "HUP",
+        2 => "INT",
+        3 => "QUIT",
+        4 => "ILL",
+        6 => "ABRT",
+        8 => "FPE",
+        9 => "KILL",
+        10 => "USR1",
+        11 => "SEGV",
+        12 => "USR2",
+        13 => "PIPE",
+        14 => "ALRM",
+        15 => "TERM",
+        _ => return ExitStatus::Code(status),
+    };
+    ExitStatus::Signal(name.to_owned())
 }
 
 /// Takes the notices out of one of a command's output streams.
@@ -123,6 +146,15 @@ fn find_or_prefix(bytes: &[u8], mark: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_status_over_128_is_the_signal_it_stands_for() {
+        assert_eq!(ended(137), ExitStatus::Signal("KILL".to_owned()));
+        assert_eq!(ended(143), ExitStatus::Signal("TERM".to_owned()));
+        for code in [0, 1, 128, 145, 255] {
+            assert_eq!(ended(code), ExitStatus::Code(code));
+        }
+    }
 
     fn run(frame: &mut Frame, pieces: &[&[u8]]) -> (Vec<u8>, Vec<Notice>) {
         let (mut text, mut notices) = (Vec::new(), Vec::new());
