@@ -243,6 +243,14 @@ impl BoxError {
         }
     }
 
+    /// A failure to read or write the image at `path`.
+    pub(crate) fn image(path: impl Into<PathBuf>, source: ImageError) -> Self {
+        match source {
+            ImageError::Cancelled => Self::Cancelled,
+            source => Self::Image { path: path.into(), source },
+        }
+    }
+
     /// A failure to do `what` to `path`.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         match source.kind() {

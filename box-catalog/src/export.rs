@@ -1,8 +1,8 @@
 //! Writing a box's disk for other hypervisors.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use posada_image::{Backing, Format, ImageError, Machine, Options, Told};
+use posada_image::{Backing, Format, Machine, Options, Told};
 
 use crate::{BoxError, Cancel, Form, Progress, StoredBox};
 
@@ -44,12 +44,8 @@ impl StoredBox {
         if !wanted.replace && std::fs::symlink_metadata(&wanted.output).is_ok() {
             return Err(BoxError::FileThere(wanted.output.clone()));
         }
-        let failed = |path: &Path, error| match error {
-            ImageError::Cancelled => BoxError::Cancelled,
-            source => BoxError::Image { path: path.to_owned(), source },
-        };
         let image = posada_image::open(&disk.path, Backing::Refused);
-        let (_, image) = image.map_err(|error| failed(&disk.path, error))?;
+        let (_, image) = image.map_err(|error| BoxError::image(&disk.path, error))?;
         let name = self.name.replace('/', "-");
         let options = Options {
             stream_optimized: wanted.stream_optimized,
@@ -58,6 +54,6 @@ impl StoredBox {
         progress.phase(phase, Some(image.size()));
         let told = Told { progress: &|bytes| progress.advance(bytes), cancelled: &|| cancel.is_cancelled() };
         posada_image::write(wanted.format, image.as_ref(), &wanted.output, &options, told)
-            .map_err(|error| failed(&wanted.output, error))
+            .map_err(|error| BoxError::image(&wanted.output, error))
     }
 }

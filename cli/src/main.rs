@@ -8,6 +8,7 @@ mod entries;
 mod exit;
 mod failure;
 mod interrupt;
+mod kept;
 mod printer;
 #[cfg(test)]
 mod reference;

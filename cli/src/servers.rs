@@ -1,6 +1,5 @@
 //! Which repositories the user knows, and with which tokens: `servers.json` in Posada's home, which is the user's alone.
 
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use posada_box_catalog::Remotes;
@@ -10,9 +9,13 @@ use url::Url;
 
 use crate::context::{Context, env};
 use crate::failure::{CliError, Result};
+use crate::kept;
 
 /// Names the repository that boxes come from where nothing else is said.
 const URL: &str = "POSADA_SERVER_URL";
+/// Where it is kept, and what it is in words.
+const FILE: &str = "servers.json";
+const WHAT: &str = "the servers' tokens";
 /// A token for it.
 const TOKEN: &str = "POSADA_SERVER_TOKEN";
 
@@ -54,17 +57,7 @@ impl Servers {
     /// # Errors
     /// [`CliError::Host`] where it cannot be read, or makes no sense.
     pub fn load(home: &Path) -> Result<Self> {
-        let path = file(home);
-        let bytes = match fs_err::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            read => read.map_err(|error| CliError::host("cannot read the servers' tokens", error))?,
-        };
-        let damaged = |error: serde_json::Error| CliError::Host {
-            what: format!("`{}` is damaged: {error}", path.display()),
-            hint: Some("remove it, and log in again with `posada box login URL`".to_owned()),
-            source: None,
-        };
-        Ok(serde_json::from_slice(&bytes).map_err(damaged)?)
+        kept::load(&file(home), WHAT, "remove it, and log in again with `posada box login URL`")
     }
 
     /// Keeps it, for this user only.
@@ -72,16 +65,7 @@ impl Servers {
     /// # Errors
     /// [`CliError::Host`].
     pub fn save(&self, home: &Path) -> Result<()> {
-        let save = || -> std::io::Result<()> {
-            fs_err::create_dir_all(home)?;
-            // Made with mode 0600.
-            let mut new = tempfile::NamedTempFile::new_in(home)?;
-            new.write_all(&serde_json::to_vec_pretty(self)?)?;
-            new.as_file().sync_all()?;
-            new.persist(file(home))?;
-            Ok(())
-        };
-        Ok(save().map_err(|error| CliError::host("cannot keep the servers' tokens", error))?)
+        kept::save(home, FILE, WHAT, self)
     }
 
     /// Keeps `token` for `server`; the first server there is becomes the one that boxes come from.
@@ -222,7 +206,7 @@ pub fn server(text: &str) -> std::result::Result<Url, String> {
 }
 
 fn file(home: &Path) -> PathBuf {
-    home.join("servers.json")
+    home.join(FILE)
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! Whom the user trusts with which boxes: `trust.json` in Posada's home.
 
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use posada_box_catalog::Trust;
 use posada_box_catalog::trust::SigningKey;
 
 use crate::context::env;
 use crate::failure::{CliError, Result};
+use crate::kept;
 
+/// Where it is kept, and what it is in words.
+const FILE: &str = "trust.json";
+const WHAT: &str = "whom you trust";
 /// Has all boxes that are fetched be signed, whatever is kept.
 const REQUIRE: &str = "POSADA_REQUIRE_SIGNED";
 /// Opens a key that signs.
@@ -29,17 +32,7 @@ pub fn load(home: &Path) -> Result<Trust> {
 /// # Errors
 /// Those of [`load`].
 pub fn kept(home: &Path) -> Result<Trust> {
-    let path = file(home);
-    let bytes = match fs_err::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Trust::default()),
-        read => read.map_err(|error| CliError::host("cannot read whom you trust", error))?,
-    };
-    let damaged = |error: serde_json::Error| CliError::Host {
-        what: format!("`{}` is damaged: {error}", path.display()),
-        hint: Some("remove it, and give the keys again with `posada box trust add`".to_owned()),
-        source: None,
-    };
-    Ok(serde_json::from_slice(&bytes).map_err(damaged)?)
+    kept::load(&home.join(FILE), WHAT, "remove it, and give the keys again with `posada box trust add`")
 }
 
 /// Keeps it.
@@ -47,15 +40,7 @@ pub fn kept(home: &Path) -> Result<Trust> {
 /// # Errors
 /// [`CliError::Host`].
 pub fn save(home: &Path, trust: &Trust) -> Result<()> {
-    let save = || -> std::io::Result<()> {
-        fs_err::create_dir_all(home)?;
-        let mut new = tempfile::NamedTempFile::new_in(home)?;
-        new.write_all(&serde_json::to_vec_pretty(trust)?)?;
-        new.as_file().sync_all()?;
-        new.persist(file(home))?;
-        Ok(())
-    };
-    Ok(save().map_err(|error| CliError::host("cannot keep whom you trust", error))?)
+    kept::save(home, FILE, WHAT, trust)
 }
 
 /// The key in `path`, opened by the password that the environment has, or that is asked for where `can_ask`.
@@ -89,8 +74,4 @@ pub fn password(can_ask: bool, new: bool) -> Result<String> {
     let asked = asked.interact();
     Ok(asked
         .map_err(|dialoguer::Error::IO(error)| CliError::host("the password cannot be asked for", error))?)
-}
-
-fn file(home: &Path) -> PathBuf {
-    home.join("trust.json")
 }

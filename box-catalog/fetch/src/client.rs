@@ -252,11 +252,6 @@ impl Client {
         &self.inner.http
     }
 
-    /// How long nothing may come.
-    pub(crate) fn stall(&self) -> Duration {
-        self.inner.settings.stall
-    }
-
     fn token(&self, url: &Url) -> Option<&Token> {
         self.inner.settings.tokens.iter().find(|token| token.server.origin() == url.origin())
     }
@@ -280,7 +275,7 @@ impl Client {
     /// What a broken transfer is told as.
     pub(crate) fn broken(&self, url: &Url, source: reqwest::Error) -> FetchError {
         if source.is_timeout() && !source.is_connect() {
-            return FetchError::Stalled { url: shown(url), after: self.stall() };
+            return FetchError::Stalled { url: shown(url), after: self.inner.settings.stall };
         }
         FetchError::Transport { url: shown(url), source: source.without_url() }
     }
@@ -290,7 +285,7 @@ fn unusable(what: String, source: Box<dyn std::error::Error + Send + Sync>) -> F
     FetchError::Settings { what, source: Some(source) }
 }
 
-/// What speaks HTTP by these settings; `stall` is how long nothing may come.
+/// What speaks HTTP by these settings.
 fn build(settings: &Settings) -> Result<reqwest::Client, FetchError> {
     // Whoever was first in this process has installed the same.
     let _ = rustls::crypto::ring::default_provider().install_default();

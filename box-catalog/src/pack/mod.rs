@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use posada_image::{Backing, Format, ImageError, Machine, Options, Output, Told};
+use posada_image::{Backing, Format, Machine, Options, Output, Told};
 use posada_provider_api::{Content, OverlayTree};
 
 pub use clean::{SEAL, script as cleaning_script};
@@ -53,7 +53,7 @@ impl Store {
     ) -> Result<u64, BoxError> {
         wanted.check()?;
         let output = &wanted.output;
-        let failed = |source| image_error(output, source);
+        let failed = |source| BoxError::image(output, source);
         let architecture = wanted.architecture.as_deref();
         self.scratch(|scratch| {
             let out = Output::create(output).map_err(failed)?;
@@ -130,21 +130,14 @@ impl Package {
 /// Writes the disk that lies in the image at `path` and those below it into one qcow2 image; its size comes back, bytes.
 fn flatten(path: &Path, image: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<u64, BoxError> {
     let (_, disk) =
-        posada_image::open(path, Backing::Followed).map_err(|source| image_error(path, source))?;
+        posada_image::open(path, Backing::Followed).map_err(|source| BoxError::image(path, source))?;
     progress.phase("packing", Some(disk.size()));
     let options =
         Options { stream_optimized: false, machine: Machine { name: String::new(), cpus: 1, memory: 0 } };
     let told = Told { progress: &|bytes| progress.advance(bytes), cancelled: &|| cancel.is_cancelled() };
     posada_image::write(Format::Qcow2, disk.as_ref(), image, &options, told)
-        .map_err(|source| image_error(image, source))?;
+        .map_err(|source| BoxError::image(image, source))?;
     Ok(disk.size())
-}
-
-fn image_error(path: &Path, source: ImageError) -> BoxError {
-    match source {
-        ImageError::Cancelled => BoxError::Cancelled,
-        source => BoxError::Image { path: path.to_owned(), source },
-    }
 }
 
 /// Writes until it is cancelled.

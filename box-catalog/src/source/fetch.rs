@@ -57,7 +57,6 @@ impl Store {
             }
             match source.bring(&offer, errand)? {
                 Brought::Stored(stored) => Ok(*stored),
-                Brought::File(path) => self.add(&path, &new, progress, cancel),
                 Brought::Url(url, checksum) => {
                     let checksum = options.checksum.clone().or(checksum);
                     self.download(errand, &offer, &url, checksum, &new, options.clean)

@@ -1,7 +1,7 @@
 //! Where boxes come from: a reference resolves to a source, and there is a file here for each kind of it.
 //!
-//! A source says what it has ([`Offer`]s), one of which is chosen by what is [`Wanted`], and then brings it: as a file on
-//! this host, or right into the store. A download that was broken off goes on where it ended.
+//! A source says what it has ([`Offer`]s), one of which is chosen by what is [`Wanted`], and then says where its
+//! file is, or brings it right into the store. A download that was broken off goes on where it ended.
 
 mod build;
 mod catalog;
@@ -88,8 +88,6 @@ impl Errand<'_> {
 
 /// What a source has brought.
 pub enum Brought {
-    /// A file that is as the source says, checked where anything was known of it.
-    File(PathBuf),
     /// A file that is still to be fetched.
     Url(Url, Option<Checksum>),
     /// A box that the source has made in the store.

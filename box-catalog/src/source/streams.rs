@@ -110,7 +110,7 @@ pub(super) fn offers(
     Ok((offers, others))
 }
 
-/// `20261126_05:24` as a version: `20261126.524`.
+/// `20261126_05:24` as a version: `20261126.0524`.
 fn version_of(text: &str) -> Option<Version> {
     let text: String = text.chars().filter(|c| *c != ':').map(|c| if c == '_' { '.' } else { c }).collect();
     Version::parse(&text).ok()
