@@ -33,7 +33,7 @@ demo-clean: ## destroy the demo's machine; boxes stay
 
 test: ## run every test: unit tests first, then real machines (needs root or sudo)
 	@scripts/packages.sh build run test rig
-	@scripts/cargo-tools.sh nextest
+	@scripts/cargo-tools.sh nextest s3s-fs
 	@scripts/test.sh
 	@scripts/test-kvm.sh --rest
 

@@ -53,14 +53,6 @@ pub enum BoxError {
         /// What there is, newest first.
         have: Vec<Version>,
     },
-    /// A reference of a kind that nothing here can fetch.
-    #[error("`{reference}` cannot be fetched: {kind} are not part of this version")]
-    NoSource {
-        /// The reference.
-        reference: String,
-        /// What it would take.
-        kind: &'static str,
-    },
     /// A box is named, and nothing says which catalog is to be asked.
     #[error("no catalog is known that the box `{0}` could come from")]
     NoCatalog(String),
@@ -291,7 +283,6 @@ impl Fault for BoxError {
             | Self::InUse { .. }
             | Self::Ambiguous { .. }
             | Self::NoRecipe { .. }
-            | Self::NoSource { .. }
             | Self::NoCatalog(_)
             | Self::Cancelled => FaultKind::User,
             Self::Recipe { .. } => FaultKind::Config,
@@ -341,9 +332,6 @@ impl Fault for BoxError {
             Self::NotOffered { have, .. } => format!("there is {}", list(have)),
             Self::NoCatalog(_) => {
                 "set POSADA_SERVER_URL to the catalog's URL, or log in to it with `posada box login URL`".to_owned()
-            }
-            Self::NoSource { .. } => {
-                "fetch the file by other means and add it with `posada box add FILE --name NAME`".to_owned()
             }
             Self::Ambiguous { have, .. } => {
                 format!("name one of {} with `--version`, or all with `--all`", list(have))

@@ -3,6 +3,7 @@
 //! Calls that take long are blocking: an async caller wraps them in a blocking task. They tell what they do
 //! through [`Progress`] and are ended early through [`Cancel`].
 
+mod bucket;
 pub mod build;
 mod cancel;
 mod digest;
@@ -33,7 +34,7 @@ pub use pack::{Package, SEAL, cleaning_script};
 pub use posada_image::Format as ImageFormat;
 pub use progress::{Progress, Quiet};
 pub use push::{Fate, Place, Published, Pushed, decide, push_file};
-pub use reference::{BoxRef, InvalidRef, StreamRef, UrlRef, Version, VersionReq};
+pub use reference::{BoxRef, BucketRef, InvalidRef, StreamRef, UrlRef, Version, VersionReq};
 pub use source::{FetchOptions, Remotes};
 pub use store::{BoxDamage, BoxFsck, BoxGc, NewBox, Removed, Store, StoredBox, StoredDisk, Which};
 pub use trust::Trust;

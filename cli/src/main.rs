@@ -2,6 +2,7 @@
 
 mod app;
 mod args;
+mod buckets;
 mod commands;
 mod context;
 mod entries;

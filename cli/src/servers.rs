@@ -146,6 +146,7 @@ pub fn remotes(home: &Path, args: &ClientArgs) -> Result<Remotes> {
         settings: settings(args, servers.tokens()?),
         catalog: servers.default_server()?,
         logins: registry_logins(),
+        buckets: crate::buckets::options(),
         trust,
     })
 }

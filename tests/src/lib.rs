@@ -5,6 +5,7 @@
 //! status, the machines and the host. Helpers panic with all that was printed: a failed test must tell why.
 
 pub mod boxes;
+pub mod buckets;
 pub mod conformance;
 pub mod host;
 pub mod net;

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use posada_tests::sandbox::{Caller, Running};
+use posada_tests::buckets::Buckets;
+use posada_tests::sandbox::{Caller, Running, run};
 use posada_tests::{Sandbox, net};
 use serde_json::Value;
 
@@ -284,4 +285,58 @@ fn boxes_are_signed_and_taken_only_from_who_is_trusted() {
     // What is kept of trust and cannot be read does not count for nothing.
     std::fs::write(sandbox.home().join("trust.json"), "{\"keys\": 7}").expect("a file");
     add("1.0").ended_with(4).says("trust.json");
+}
+
+#[test]
+fn a_bucket_is_pushed_to_and_taken_from_without_any_server_of_ours() {
+    let sandbox = Sandbox::bare(Caller::Root);
+    let buckets = Buckets::start(&sandbox.root().join("s3"));
+    let root = sandbox.root().join("system");
+    for directory in ["sbin", "etc", "usr/bin", "usr/lib"] {
+        std::fs::create_dir_all(root.join(directory)).expect("a directory");
+    }
+    std::fs::copy("/bin/true", root.join("sbin/init")).expect("an init");
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n").expect("a file");
+    let archive = sandbox.root().join("web.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(&archive).arg("-C").arg(&root).arg(".");
+    assert!(tar.status().expect("tar runs").success());
+    let with_variables = |arguments: &[&str]| {
+        let mut command = sandbox.posada();
+        command.envs(buckets.variables());
+        run(command, arguments)
+    };
+    let place = "s3://boxes/team/web";
+    let push =
+        ["box", "push", "team/web", archive.to_str().expect("text"), "--version", "1.2.0", "--to", place];
+    let push = [&push[..], &["--provider", "lxc"]].concat();
+    with_variables(&push).ended_with(0).says("team/web 1.2.0 is released at s3://boxes/team/web");
+    with_variables(&push).ended_with(0).says("0 B of");
+    with_variables(&[&push[..], &["--no-release"]].concat()).ended_with(2).says("leave `--no-release` out");
+
+    // Who asks may stand in a profile, too.
+    let lines: Vec<String> = buckets
+        .options()
+        .iter()
+        .map(|(name, value)| match name.as_str() {
+            "aws_endpoint" => format!("endpoint_url = {value}\n"),
+            "aws_region" => format!("region = {value}\n"),
+            _ => format!("{name} = {value}\n"),
+        })
+        .collect();
+    let profile = sandbox.file("credentials", &format!("[team]\n{}", lines.concat()));
+    let with_profile = |arguments: &[&str]| {
+        let mut command = sandbox.posada();
+        command.env("AWS_SHARED_CREDENTIALS_FILE", &profile).env("AWS_PROFILE", "team");
+        run(command, arguments)
+    };
+    let add = ["box", "add", place, "--name", "team/web", "--box-version", "~> 1.0", "--provider", "lxc"];
+    with_profile(&add).ended_with(0).says("team/web 1.2.0");
+    with_profile(&["box", "add", "s3://boxes/none"]).ended_with(4).says("has no box at `none`");
+    sandbox.run(&["box", "add", "gs://boxes/web"]).ended_with(2).says("AWS_ENDPOINT");
+
+    // A repository lies in a bucket the same way.
+    let token = with_variables(&["box", "token", "create", "s3://boxes/repository", "ci", "--push", "team"]);
+    token.ended_with(0);
+    assert!(buckets.object("repository/tokens.json").exists());
 }

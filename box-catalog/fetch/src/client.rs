@@ -146,6 +146,12 @@ impl Client {
         Ok(Self { inner: Arc::clone(&self.inner), shows: Some((url.origin(), value)) })
     }
 
+    /// What it was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
     /// Reads what is at `url`, `limit` bytes at most; `accept` is what of it is wanted: `application/json`.
     ///
     /// # Errors

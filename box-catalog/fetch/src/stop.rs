@@ -21,7 +21,7 @@ impl Stop {
     }
 
     /// Done once it was switched.
-    pub(crate) async fn stopped(&self) {
+    pub async fn stopped(&self) {
         // Cannot fail: the sender is here.
         let _ = self.0.subscribe().wait_for(|stopped| *stopped).await;
     }

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 
 use posada_fetch::{Algorithm, Checksum, Client, Stop};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
-use super::{Published, Pushed};
+use super::{Published, Pushed, whole};
 use crate::oci::{Access, BOX, Descriptor, ImageRef, MANIFEST, Registry, annotation};
 use crate::{BoxError, Cancel, Progress};
 
@@ -42,9 +41,9 @@ pub(super) fn push(
 ) -> Result<Pushed, BoxError> {
     let tag = image.tag().ok_or_else(|| BoxError::Name(image.to_string()))?;
     let failed = |error| BoxError::io("read", path, error);
-    let size = File::open(path).and_then(|file| file.metadata()).map_err(failed)?.len();
-    progress.phase("reading", Some(size));
-    let digest = digest(path, progress, cancel)?;
+    let whole::Whole { size, digest } = whole::read(path, progress, cancel)?;
+    let digest = Checksum::new(Algorithm::Sha256, &digest.to_string())
+        .map_err(|error| BoxError::Name(error.to_string()))?;
     let registry = Registry::open(image, Access::Push, logins, client, progress, stop)?;
     let mut pushed = Pushed { size, chunks: 1, ..Pushed::default() };
     if !registry.has(&digest)? {
@@ -86,25 +85,6 @@ pub(super) fn push(
     let manifest = serde_json::to_vec(&manifest).map_err(|error| failed(error.into()))?;
     registry.put_manifest(tag, MANIFEST, manifest)?;
     Ok(pushed)
-}
-
-fn digest(path: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Checksum, BoxError> {
-    let failed = |error| BoxError::io("read", path, error);
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        if cancel.is_cancelled() {
-            return Err(BoxError::Cancelled);
-        }
-        let count = file.read(&mut piece).map_err(failed)?;
-        if count == 0 {
-            break;
-        }
-        hash.update(&piece[..count]);
-        progress.advance(count as u64);
-    }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Checksum::new(Algorithm::Sha256, &hex).map_err(|error| BoxError::Name(error.to_string()))
 }
 
 /// What a file's way to a registry broke by.

@@ -2,7 +2,9 @@
 
 mod api;
 mod artifact;
+mod bucket;
 mod cut;
+mod whole;
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +18,7 @@ use url::Url;
 use crate::oci::ImageRef;
 use crate::pack::bundle;
 use crate::trust::{Claim, SigningKey, sign};
-use crate::{BoxError, Cancel, Export, Form, Progress, Store, StoredBox, Version};
+use crate::{BoxError, BucketRef, Cancel, Export, Form, Progress, Store, StoredBox, Version};
 use api::Api;
 
 /// How many chunks are asked about at once.
@@ -33,6 +35,8 @@ pub enum Place {
     Repository(Url),
     /// An OCI registry, under a tag; and the files that logins for it may be in.
     Registry(ImageRef, Vec<PathBuf>),
+    /// Below a prefix of a bucket; and how it is reached ([`crate::Remotes::buckets`]).
+    Bucket(BucketRef, Vec<(String, String)>),
 }
 
 impl fmt::Display for Place {
@@ -40,6 +44,7 @@ impl fmt::Display for Place {
         match self {
             Self::Repository(url) => url.fmt(f),
             Self::Registry(image, _) => image.fmt(f),
+            Self::Bucket(at, _) => at.fmt(f),
         }
     }
 }
@@ -57,8 +62,8 @@ pub struct Published {
     pub provider: String,
     /// For which architecture: `amd64`.
     pub architecture: String,
-    /// Whether all may see it from now on; a version that was released does not change any more. Registries know no other way,
-    /// and let tags be moved.
+    /// Whether all may see it from now on; a version that was released does not change any more. Registries and buckets know no other
+    /// way; registries let tags be moved.
     pub release: bool,
 }
 
@@ -113,7 +118,7 @@ pub fn decide(
     Api { client, server, stop: &stop, progress }.decide(name, version, fate)
 }
 
-/// Pushes the file at `path`, to a repository signed where there is a `key`.
+/// Pushes the file at `path`, signed where there is a `key`; registries keep no signatures.
 ///
 /// # Errors
 /// [`BoxError::Io`], [`BoxError::Key`], [`BoxError::Fetch`], [`BoxError::Repository`], [`BoxError::Cancelled`]. What has arrived stays; the
@@ -131,6 +136,9 @@ pub fn push_file(
         Place::Repository(server) => server,
         Place::Registry(image, logins) => {
             return artifact::push(client, logins, image, path, to, (progress, cancel, &stop));
+        }
+        Place::Bucket(at, options) => {
+            return bucket::push(client, (at, options), path, to, key, (progress, cancel, &stop));
         }
     };
     let api = Api { client, server, stop: &stop, progress };

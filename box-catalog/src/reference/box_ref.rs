@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidRef, StreamRef, UrlRef};
+use super::{BucketRef, InvalidRef, StreamRef, UrlRef};
 use crate::oci::ImageRef;
 
 /// The longest name of a box, bytes: it becomes part of file names.
@@ -27,14 +27,14 @@ pub enum BoxRef {
     Oci(ImageRef),
     /// An image of a simplestreams server, what follows `simplestreams:`.
     Simplestreams(StreamRef),
-    /// A box in an object store, the whole URL: `s3://bucket/prefix`.
-    ObjectStore(String),
+    /// A box in a bucket of an object store: `s3://bucket/prefix`.
+    Bucket(BucketRef),
     /// A box built here from a recipe, whose name or path follows `build:`.
     Build(String),
 }
 
-/// What starts the reference of a box in an object store.
-const OBJECT_STORES: [&str; 4] = ["s3://", "gs://", "az://", "azure://"];
+/// What starts the reference of a box in an object store that speaks something else than S3.
+const OTHER_STORES: [&str; 3] = ["gs://", "az://", "azure://"];
 
 impl BoxRef {
     /// Takes a reference.
@@ -56,8 +56,14 @@ impl BoxRef {
         if text.starts_with("https://") || text.starts_with("http://") {
             return UrlRef::parse(text).map(Self::Url);
         }
-        if OBJECT_STORES.iter().any(|start| text.starts_with(start)) {
-            return of_kind("", text).map(Self::ObjectStore);
+        if text.starts_with("s3://") {
+            return BucketRef::parse(&of_kind("", text)?).map(Self::Bucket);
+        }
+        if let Some(start) = OTHER_STORES.iter().find(|start| text.starts_with(*start)) {
+            return Err(InvalidRef(format!(
+                "`{start}` is no box: object stores are asked by S3 here; write `s3://bucket/…`, and name the server with \
+                 AWS_ENDPOINT (Google's buckets have one at https://storage.googleapis.com)"
+            )));
         }
         match text.split_once(':') {
             Some(("oci", rest)) => {
@@ -111,7 +117,7 @@ impl fmt::Display for BoxRef {
             Self::Url(url) => url.fmt(f),
             Self::Oci(image) => image.fmt(f),
             Self::Simplestreams(rest) => write!(f, "simplestreams:{rest}"),
-            Self::ObjectStore(url) => f.write_str(url),
+            Self::Bucket(bucket) => bucket.fmt(f),
             Self::Build(rest) => write!(f, "build:{rest}"),
         }
     }
@@ -128,6 +134,7 @@ impl From<BoxRef> for String {
     fn from(value: BoxRef) -> String {
         match value {
             BoxRef::Url(url) => url.into(),
+            BoxRef::Bucket(bucket) => bucket.into(),
             other => other.to_string(),
         }
     }
@@ -162,8 +169,7 @@ mod tests {
                 BoxRef::Oci(ImageRef::parse("registry.example.org/a/b:1").unwrap()),
             ),
             ("simplestreams:https://h#x", BoxRef::Simplestreams(StreamRef::parse("https://h#x").unwrap())),
-            ("s3://bucket/a/b", BoxRef::ObjectStore(text("s3://bucket/a/b"))),
-            ("gs://bucket", BoxRef::ObjectStore(text("gs://bucket"))),
+            ("s3://bucket/a/b", BoxRef::Bucket(BucketRef::parse("s3://bucket/a/b").unwrap())),
             ("build:debian/12", BoxRef::Build(text("debian/12"))),
             ("build:./mine.yaml", BoxRef::Build(text("./mine.yaml"))),
             ("file:///srv/a.box", BoxRef::File(PathBuf::from("/srv/a.box"))),
@@ -180,6 +186,8 @@ mod tests {
             "file://h/x",
             "ftp://h/x",
             "https://",
+            "gs://bucket",
+            "s3://",
         ] {
             assert!(BoxRef::parse(bad).is_err(), "{bad}");
         }
@@ -190,7 +198,7 @@ mod tests {
         let url = "https://u:p@h/a.box#sha256=00";
         assert!(BoxRef::parse(url).is_err(), "a checksum has its whole length");
         let url = format!("https://u:p@h/a.box?x=1#md5={}", "ab".repeat(16));
-        for text in ["debian/12", "./a.box", "oci:a/b:1", "s3://b/p", "build:debian/12", &url] {
+        for text in ["debian/12", "./a.box", "oci:a/b:1", "s3://boxes/p", "build:debian/12", &url] {
             let value = BoxRef::parse(text).unwrap();
             let json = serde_json::to_string(&value).unwrap();
             assert_eq!(serde_json::from_str::<BoxRef>(&json).unwrap(), value);

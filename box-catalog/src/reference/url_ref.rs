@@ -57,7 +57,7 @@ impl UrlRef {
     }
 }
 
-fn checksum(fragment: &str) -> Result<Checksum, InvalidRef> {
+pub(super) fn checksum(fragment: &str) -> Result<Checksum, InvalidRef> {
     fragment.parse().map_err(|error| {
         InvalidRef(format!("`#` is not followed by a checksum: {error}; write `#sha256=` and its digits"))
     })

@@ -4,7 +4,7 @@ use posada_fetch::shown;
 use posada_provider_api::FaultKind;
 use url::Url;
 
-use super::{Brought, Errand, Offer, Source, document};
+use super::{Brought, Errand, Offer, Remote, Source, document};
 use crate::{BoxError, BoxRef};
 
 /// The largest document of a catalog, bytes.
@@ -58,6 +58,6 @@ impl Source for Catalog {
             hint: None,
             kind: FaultKind::Box,
         })?;
-        Ok(Brought::Url(url, offer.checksum.clone()))
+        Ok(Brought::Url(Box::new(Remote::at(url, offer.checksum.clone()))))
     }
 }

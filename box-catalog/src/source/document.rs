@@ -52,8 +52,8 @@ pub(crate) fn parse(bytes: &[u8], base: &Url) -> Result<(String, Vec<Offer>), St
             continue;
         }
         for provider in release.providers {
-            let location =
-                base.join(&provider.url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            let fits = |url: &Url| matches!(url.scheme(), "http" | "https") || is_beside(url, base);
+            let location = base.join(&provider.url).ok().filter(fits);
             let location = location.ok_or_else(|| format!("says that {version} is at no web address"))?;
             let text = |text: Option<String>| {
                 text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -79,6 +79,11 @@ pub(crate) fn parse(bytes: &[u8], base: &Url) -> Result<(String, Vec<Offer>), St
         }
     }
     Ok((document.name, offers))
+}
+
+/// Whether `url` is where the document itself is: on the same server, in the same bucket.
+fn is_beside(url: &Url, base: &Url) -> bool {
+    (url.scheme(), url.host_str(), url.port()) == (base.scheme(), base.host_str(), base.port())
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use posada_fetch::{Checksum, Client, FetchError, Request, Slot};
-use url::Url;
+use posada_fetch::{Checksum, Client, Request, Slot};
 
-use super::{Brought, Errand, Offer, Source, Wanted, form_of, source_of};
+use super::{Brought, Errand, Offer, Remote, Source, Wanted, beside, form_of, source_of};
 use crate::store::{NewBox, Store, StoredBox};
 use crate::trust::{Claim, MAX_SIGNATURE};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
@@ -31,7 +30,7 @@ impl Store {
     /// Fetches what is `wanted` of the box that `reference` names into the store. A download that was broken off goes on.
     ///
     /// # Errors
-    /// [`BoxError::NoSource`], [`BoxError::NoCatalog`], [`BoxError::NotOffered`], [`BoxError::Fetch`],
+    /// [`BoxError::NoCatalog`], [`BoxError::NotOffered`], [`BoxError::Fetch`],
     /// [`BoxError::Repository`], and those of [`Store::add`].
     pub fn fetch(
         &self,
@@ -50,16 +49,17 @@ impl Store {
                 offer.name.clone_from(&new.name);
             }
             // What comes as something else than one file has nothing that could be signed; what is built is the user's own.
-            let signable = matches!(reference, BoxRef::Named(_) | BoxRef::Url(_) | BoxRef::Build(_));
+            let signable =
+                matches!(reference, BoxRef::Named(_) | BoxRef::Url(_) | BoxRef::Bucket(_) | BoxRef::Build(_));
             if !signable && self.remotes().trust.demands(&new.name) {
                 let what = "boxes from there cannot be signed".to_owned();
                 return Err(BoxError::Signature { name: new.name, what });
             }
             match source.bring(&offer, errand)? {
                 Brought::Stored(stored) => Ok(*stored),
-                Brought::Url(url, checksum) => {
-                    let checksum = options.checksum.clone().or(checksum);
-                    self.download(errand, &offer, &url, checksum, &new, options.clean)
+                Brought::Url(mut remote) => {
+                    remote.checksum = options.checksum.clone().or(remote.checksum);
+                    self.download(errand, &offer, &remote, &new, options.clean)
                 }
             }
         })
@@ -68,7 +68,7 @@ impl Store {
     /// What [`Store::fetch`] would fetch.
     ///
     /// # Errors
-    /// [`BoxError::NoSource`], [`BoxError::NoCatalog`], [`BoxError::NotOffered`], [`BoxError::Fetch`],
+    /// [`BoxError::NoCatalog`], [`BoxError::NotOffered`], [`BoxError::Fetch`],
     /// [`BoxError::Repository`].
     pub fn offered(
         &self,
@@ -104,12 +104,11 @@ impl Store {
         &self,
         errand: &Errand<'_>,
         offer: &Offer,
-        url: &Url,
-        checksum: Option<Checksum>,
+        remote: &Remote,
         new: &NewBox,
         clean: bool,
     ) -> Result<StoredBox, BoxError> {
-        let there = || self.same(offer, checksum.as_ref(), new);
+        let there = || self.same(offer, remote.checksum.as_ref(), new);
         if let Some(stored) = there()? {
             return Ok(stored);
         }
@@ -120,7 +119,7 @@ impl Store {
                 waited.set(true);
                 errand.progress.phase("waiting for who fetches it already", None);
             };
-            Slot::open(errand.client, &cache, url, &waiting, errand.stop)
+            Slot::open(errand.client, &cache, &remote.url, &waiting, errand.stop)
         };
         let mut slot = open()?;
         if waited.get()
@@ -132,9 +131,10 @@ impl Store {
             slot.clear()?;
             slot = open()?;
         }
-        let request = Request { url: url.clone(), checksum, limit: LIMIT };
+        let url = remote.signed.as_ref().unwrap_or(&remote.url).clone();
+        let request = Request { url, checksum: remote.checksum.clone(), limit: LIMIT };
         let came = slot.fetch(errand.client, &request, &Told(errand.progress), errand.stop)?;
-        let signed = self.signed(errand, offer, url, &came.path);
+        let signed = self.signed(errand, offer, remote, &came.path);
         let added = signed.and_then(|()| self.add(&came.path, new, errand.progress, errand.cancel));
         // What only lacked room or time is kept for the next time.
         if !matches!(added, Err(BoxError::Cancelled | BoxError::DiskFull(_) | BoxError::Io { .. })) {
@@ -144,15 +144,27 @@ impl Store {
     }
 
     /// Holds what came against its signature, where it has to have one: the source's, else that of a file beside it.
-    fn signed(&self, errand: &Errand<'_>, offer: &Offer, url: &Url, file: &Path) -> Result<(), BoxError> {
+    fn signed(
+        &self,
+        errand: &Errand<'_>,
+        offer: &Offer,
+        remote: &Remote,
+        file: &Path,
+    ) -> Result<(), BoxError> {
         let trust = &self.remotes().trust;
         if !trust.demands(&offer.name) {
             return Ok(());
         }
         errand.progress.phase("verifying its signature", None);
-        let signature = match &offer.signature {
+        let signature = match remote.signature.as_ref().or(offer.signature.as_ref()) {
             Some(signature) => Some(signature.clone()),
-            None => beside(errand, url)?,
+            None if remote.signed.is_some() => None,
+            None => {
+                let mut there = remote.url.clone();
+                there.set_path(&format!("{}.minisig", remote.url.path()));
+                let bytes = beside::web(errand.client, &there, MAX_SIGNATURE, errand.stop)?;
+                bytes.and_then(|bytes| String::from_utf8(bytes).ok())
+            }
         };
         let claim = Claim {
             name: &offer.name,
@@ -204,19 +216,6 @@ impl Store {
             }
             Err(error) => Err(error),
         }
-    }
-}
-
-/// The signature beside a file, where there is one: `web.box.minisig`.
-fn beside(errand: &Errand<'_>, url: &Url) -> Result<Option<String>, BoxError> {
-    let mut there = url.clone();
-    there.set_path(&format!("{}.minisig", url.path()));
-    match errand.client.get(&there, None, MAX_SIGNATURE, errand.stop) {
-        Ok(document) => Ok(String::from_utf8(document.bytes).ok()),
-        Err(FetchError::NotFound { .. } | FetchError::Refused { .. } | FetchError::TooLarge { .. }) => {
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -3,6 +3,8 @@
 //! A source says what it has ([`Offer`]s), one of which is chosen by what is [`Wanted`], and then says where its
 //! file is, or brings it right into the store. A download that was broken off goes on where it ended.
 
+mod beside;
+mod bucket;
 mod build;
 mod catalog;
 mod document;
@@ -33,6 +35,9 @@ pub struct Remotes {
     pub settings: Settings,
     /// The catalog that boxes come from which are named and not in the store.
     pub catalog: Option<Url>,
+    /// How buckets are reached, by the names that S3 clients know from the environment, in lower case: `aws_access_key_id`,
+    /// `aws_endpoint`, ….
+    pub buckets: Vec<(String, String)>,
     /// Whose boxes are taken.
     pub trust: crate::Trust,
     /// Files with logins for OCI registries, as docker and podman keep them; those that are not there are passed over.
@@ -89,35 +94,51 @@ impl Errand<'_> {
 /// What a source has brought.
 pub enum Brought {
     /// A file that is still to be fetched.
-    Url(Url, Option<Checksum>),
+    Url(Box<Remote>),
     /// A box that the source has made in the store.
     Stored(Box<StoredBox>),
+}
+
+/// A file that is still to be fetched.
+pub struct Remote {
+    /// Where it is.
+    pub url: Url,
+    /// Where it can be had from for a while, where that is another URL, and one that lets in who has it.
+    pub signed: Option<Url>,
+    /// What it is to come to, as far as the source says.
+    pub checksum: Option<Checksum>,
+    /// Who says so, as far as the source says.
+    pub signature: Option<String>,
+}
+
+impl Remote {
+    /// The file at `url`.
+    #[must_use]
+    pub fn at(url: Url, checksum: Option<Checksum>) -> Self {
+        Self { url, signed: None, checksum, signature: None }
+    }
 }
 
 /// The source that `reference` names.
 ///
 /// # Errors
-/// [`BoxError::NoSource`] where this version has none of that kind, [`BoxError::NoCatalog`], [`BoxError::NoRecipe`],
-/// [`BoxError::Recipe`].
+/// [`BoxError::FileNotAdded`] for a file, [`BoxError::NoCatalog`], [`BoxError::NoRecipe`], [`BoxError::Recipe`].
 pub(crate) fn source_of<'a>(
     reference: &'a BoxRef,
     remotes: &'a Remotes,
 ) -> Result<Box<dyn Source + 'a>, BoxError> {
-    let kind = match reference {
-        BoxRef::Named(name) => {
-            return Ok(Box::new(catalog::Catalog::of_name(name, remotes.catalog.as_ref())?));
-        }
+    Ok(match reference {
+        BoxRef::Named(name) => Box::new(catalog::Catalog::of_name(name, remotes.catalog.as_ref())?),
         BoxRef::Url(url) if url.file_name().ends_with(".json") => {
-            return Ok(Box::new(catalog::Catalog::at(url.url().clone())));
+            Box::new(catalog::Catalog::at(url.url().clone()))
         }
-        BoxRef::Url(url) => return Ok(Box::new(url::WebFile(url.clone()))),
-        BoxRef::Build(recipe) => return Ok(Box::new(build::Built(crate::build::recipe(recipe)?))),
-        BoxRef::Oci(image) => return Ok(Box::new(oci::Oci::new(image, &remotes.logins))),
-        BoxRef::Simplestreams(image) => return Ok(Box::new(simplestreams::Image(image))),
-        BoxRef::File(_) => "sources for files",
-        BoxRef::ObjectStore(_) => "object stores",
-    };
-    Err(BoxError::NoSource { reference: reference.to_string(), kind })
+        BoxRef::Url(url) => Box::new(url::WebFile(url.clone())),
+        BoxRef::Bucket(at) => Box::new(bucket::InBucket::new(at, &remotes.buckets)),
+        BoxRef::Build(recipe) => Box::new(build::Built(crate::build::recipe(recipe)?)),
+        BoxRef::Oci(image) => Box::new(oci::Oci::new(image, &remotes.logins)),
+        BoxRef::Simplestreams(image) => Box::new(simplestreams::Image(image)),
+        BoxRef::File(path) => return Err(BoxError::FileNotAdded(path.clone())),
+    })
 }
 
 /// The name that a box has in the store which `reference` names: readable, and another one for each reference.
@@ -128,7 +149,7 @@ pub(crate) fn stored_name(reference: &BoxRef) -> String {
         BoxRef::Url(url) => ("url", url.file_name().to_owned()),
         BoxRef::Oci(image) => ("oci", image.to_string()),
         BoxRef::Simplestreams(image) => ("simplestreams", image.image().to_owned()),
-        BoxRef::ObjectStore(rest) => ("store", rest.clone()),
+        BoxRef::Bucket(at) => ("bucket", at.key().trim_end_matches('/').to_owned()),
         BoxRef::Build(rest) => ("build", rest.clone()),
     };
     digest_name(kind, String::from(reference.clone()).as_bytes(), &readable)
@@ -169,9 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_without_a_source_is_told() {
-        let refused = source_of(&BoxRef::parse("s3://b/p").unwrap(), &Remotes::default()).err().unwrap();
-        assert!(refused.to_string().contains("object stores"), "{refused}");
+    fn a_name_without_a_catalog_is_told() {
         let refused = source_of(&BoxRef::parse("team/web").unwrap(), &Remotes::default()).err().unwrap();
         assert!(matches!(refused, BoxError::NoCatalog(_)), "{refused}");
     }

@@ -4,7 +4,7 @@ use posada_fetch::shown;
 use posada_provider_api::FaultKind;
 use url::Url;
 
-use super::{Brought, Errand, Offer, Source, stored_name, streams};
+use super::{Brought, Errand, Offer, Remote, Source, stored_name, streams};
 use crate::{BoxError, BoxRef, StreamRef};
 
 /// The largest document, bytes: those of public servers have some megabytes.
@@ -54,6 +54,6 @@ impl Source for Image<'_> {
 
     fn bring(&self, offer: &Offer, _: &Errand<'_>) -> Result<Brought, BoxError> {
         let url = Url::parse(&offer.location).map_err(|error| self.wrong(error.to_string()))?;
-        Ok(Brought::Url(url, offer.checksum.clone()))
+        Ok(Brought::Url(Box::new(Remote::at(url, offer.checksum.clone()))))
     }
 }

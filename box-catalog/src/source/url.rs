@@ -1,13 +1,9 @@
 //! A file on a web server, as a distribution publishes it.
 
-use posada_fetch::{Checksum, FetchError, Sums};
+use posada_fetch::Checksum;
 
-use super::{Brought, Errand, Offer, Source, stored_name};
+use super::{Brought, Errand, Offer, Remote, Source, beside, stored_name};
 use crate::{BoxError, BoxRef, UrlRef, Version};
-
-/// Files of checksums that lie beside what they are of, the strongest first.
-const SUMS: [&str; 2] = ["SHA512SUMS", "SHA256SUMS"];
-const MAX_SUMS: u64 = 4 << 20;
 
 /// A file on a web server. It is its own only version.
 pub(super) struct WebFile(pub UrlRef);
@@ -31,7 +27,7 @@ impl Source for WebFile {
             Some(checksum) => Some(checksum.clone()),
             None => self.published(errand)?,
         };
-        Ok(Brought::Url(self.0.url().clone(), checksum))
+        Ok(Brought::Url(Box::new(Remote::at(self.0.url().clone(), checksum))))
     }
 }
 
@@ -39,23 +35,10 @@ impl WebFile {
     /// The checksum that a file beside it gives.
     fn published(&self, errand: &Errand<'_>) -> Result<Option<Checksum>, BoxError> {
         errand.progress.phase("looking for checksums", None);
-        for name in SUMS {
-            let Ok(mut url) = self.0.url().join(name) else { continue };
+        beside::checksum(self.0.file_name(), |name| {
+            let Ok(mut url) = self.0.url().join(name) else { return Ok(None) };
             url.set_query(self.0.url().query());
-            match errand.client.get(&url, None, MAX_SUMS, errand.stop) {
-                Ok(document) => {
-                    let text = String::from_utf8_lossy(&document.bytes);
-                    if let Some(checksum) = Sums::parse(&text).of(self.0.file_name()) {
-                        return Ok(Some(checksum.clone()));
-                    }
-                }
-                // There is none, which object stores call forbidden.
-                Err(
-                    FetchError::NotFound { .. } | FetchError::Refused { .. } | FetchError::TooLarge { .. },
-                ) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(None)
+            beside::web(errand.client, &url, beside::MAX_SUMS, errand.stop)
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! store re-executes.
 
 mod add;
+mod bucket;
 mod build;
 mod chunks;
 mod crash;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         build::trials(),
         remote::trials(),
         oci::trials(),
+        bucket::trials(),
     ];
     let trials: Vec<Trial> = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

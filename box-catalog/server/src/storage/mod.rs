@@ -251,3 +251,56 @@ pub(crate) enum Changed<T, R> {
 fn parse<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, ServerError> {
     serde_json::from_slice(bytes).map_err(|error| ServerError::damaged(path, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use posada_tests::buckets::Buckets;
+
+    use super::*;
+
+    /// Adds `name` to a list, once what `meanwhile` does is done.
+    async fn add(storage: &Storage, name: &str, mut meanwhile: impl FnMut()) -> Result<(), ServerError> {
+        storage
+            .change("list.json", |list: Option<Vec<String>>| {
+                meanwhile();
+                let mut list = list.unwrap_or_default();
+                list.push(name.to_owned());
+                Ok(Changed::To(list, ()))
+            })
+            .await
+    }
+
+    /// What a second writer does while a first one has read and not written.
+    async fn interleave(location: &Location) {
+        let storage = Storage::open(location).await.unwrap();
+        for (first, second) in [("a", "b"), ("c", "d")] {
+            let mut calls = 0;
+            let meanwhile = || {
+                calls += 1;
+                if calls == 1 {
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| {
+                            let runtime = tokio::runtime::Runtime::new().unwrap();
+                            runtime.block_on(async {
+                                let other = Storage::open(location).await.unwrap();
+                                add(&other, second, || ()).await.unwrap();
+                            });
+                        });
+                    });
+                }
+            };
+            add(&storage, first, meanwhile).await.unwrap();
+            assert_eq!(calls, 2, "it was read again");
+        }
+        let list: Vec<String> = storage.document("list.json").await.unwrap().unwrap();
+        assert_eq!(list, ["b", "a", "d", "c"]);
+    }
+
+    #[tokio::test]
+    async fn what_another_writer_did_meanwhile_is_not_lost() {
+        let temp = tempfile::tempdir().unwrap();
+        let buckets = Buckets::start(temp.path());
+        interleave(&Location::parse("s3://boxes/list", buckets.options()).unwrap()).await;
+        interleave(&Location::Directory(temp.path().join("directory"))).await;
+    }
+}

@@ -94,6 +94,12 @@ impl Storage {
                         builder = builder.with_config(key, value);
                     }
                 }
+                let plain = |(name, value): &(String, String)| {
+                    name.starts_with("aws_endpoint") && value.starts_with("http://")
+                };
+                if options.iter().any(plain) {
+                    builder = builder.with_allow_http(true);
+                }
                 let objects = builder.build().map_err(|error| wrong(error.to_string()))?;
                 let prefix = Path::from_url_path(url.path()).map_err(|error| wrong(error.to_string()))?;
                 Self {

@@ -2,6 +2,7 @@
 //! with an HTTP client.
 
 mod browser;
+mod bucket;
 mod catalog;
 mod chunks;
 mod hostile;

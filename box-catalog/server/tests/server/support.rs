@@ -46,7 +46,12 @@ pub async fn start(settings: Settings) -> Running {
 
 /// A server whose repository is in `dir`.
 pub async fn start_in(dir: Arc<tempfile::TempDir>, settings: Settings) -> Running {
-    let storage = Storage::open(&Location::Directory(dir.path().join("repository"))).await.unwrap();
+    start_at(&Location::Directory(dir.path().join("repository")), dir, settings).await
+}
+
+/// A server whose repository is at `location`; what it leaves elsewhere is in `dir`.
+pub async fn start_at(location: &Location, dir: Arc<tempfile::TempDir>, settings: Settings) -> Running {
+    let storage = Storage::open(location).await.unwrap();
     let repository = Repository::new(storage);
     let all = Scopes { read: Vec::new(), push: vec!["*".into()] };
     let name = format!("all-{}", repository.tokens().await.unwrap().len());

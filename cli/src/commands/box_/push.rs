@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::progress::Shown;
 use super::{add, work};
+use crate::buckets::options;
 use crate::commands::common::can_ask;
 use crate::commands::operation;
 use crate::context::Context;
@@ -41,7 +42,8 @@ pub struct Args {
     #[arg(long, value_name = "ARCHITECTURE")]
     architecture: Option<String>,
 
-    /// The repository, where it is not the one that boxes come from; or a tag in a registry: `oci:registry.example.org/team/web:1.0`
+    /// The repository, where it is not the one that boxes come from; or a tag in a registry: `oci:registry.example.org/team/web:1.0`;
+    /// or a bucket: `s3://bucket/team/web`
     #[arg(long, value_name = "URL", value_parser = place)]
     to: Option<Box<Place>>,
 
@@ -59,10 +61,12 @@ pub struct Args {
 
 /// Takes where boxes are brought.
 fn place(text: &str) -> std::result::Result<Box<Place>, String> {
-    if !text.starts_with("oci:") {
+    if !text.starts_with("oci:") && !text.starts_with("s3:") {
         return server(text).map(|url| Box::new(Place::Repository(url)));
     }
     match BoxRef::parse(text).map_err(|error| error.to_string())? {
+        BoxRef::Bucket(at) if at.checksum().is_none() => Ok(Box::new(Place::Bucket(at, options()))),
+        BoxRef::Bucket(_) => Err("a box is brought below a prefix, which has no checksum".to_owned()),
         BoxRef::Oci(image) if image.digest().is_none() => {
             Ok(Box::new(Place::Registry(image, registry_logins())))
         }
@@ -78,6 +82,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
             return Err(
                 CliError::usage(format!("{place} keeps no signatures, and shows what it has"), hint).into()
             );
+        }
+        Some(place @ Place::Bucket(..)) if args.no_release => {
+            let hint = "leave `--no-release` out";
+            return Err(CliError::usage(format!("{place} shows what it has"), hint).into());
         }
         Some(place) => place,
         None => Place::Repository(servers.or_default(None)?),

@@ -91,11 +91,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
 
 /// Where `text` says that a repository is.
 pub fn location(text: &str) -> std::result::Result<Location, ServerError> {
-    let options = std::env::vars()
-        .filter(|(name, _)| name.starts_with("AWS_"))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value))
-        .collect();
-    Location::parse(text, options)
+    Location::parse(text, crate::buckets::options())
 }
 
 /// The signals that a server listens to.
