@@ -182,7 +182,8 @@ pub fn client_with(args: &ClientArgs, tokens: Vec<Token>) -> Result<Client> {
     Ok(Client::new(settings(args, tokens))?)
 }
 
-fn settings(args: &ClientArgs, tokens: Vec<Token>) -> Settings {
+/// How they are reached, with these tokens.
+pub fn settings(args: &ClientArgs, tokens: Vec<Token>) -> Settings {
     Settings {
         authorities: args.cacert.iter().cloned().collect(),
         insecure: args.insecure,

@@ -164,6 +164,65 @@ fn a_server_that_is_killed_has_kept_what_it_took() {
     sandbox.run(&["box", "serve", "ftp://x/"]).ended_with(2).says("no place for a repository");
 }
 
+/// An office whose line is down goes on with what its mirror has.
+#[test]
+fn a_mirror_has_what_was_fetched_through_it_when_upstream_is_gone() {
+    let upstream = Sandbox::bare(Caller::Root);
+    let (server, url) = serve(&upstream, &["--private"]);
+    let push = token(&upstream, "ci", "team");
+    upstream.run_with_input(&["box", "login", &url], push.as_bytes()).ended_with(0);
+    upstream.file("tree/blob", &text(3 << 20));
+    let init = upstream.file("tree/sbin/init", "#!/bin/sh\n");
+    std::fs::set_permissions(init, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let archive = upstream.project().join("web.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(&archive).arg("-C").arg(upstream.project().join("tree")).arg(".");
+    assert!(tar.status().expect("tar runs").success());
+    upstream.ok(&["box", "keygen", "key", "--no-password"]);
+    let file = archive.to_str().expect("text");
+    let to = ["--version", "1.0.0", "--provider", "lxc", "--sign", "key"];
+    upstream.ok(&[&["box", "push", "team/web", file], &to[..]].concat());
+
+    let office = Sandbox::bare(Caller::Root);
+    let read = upstream
+        .ok(&["box", "token", "create", &storage(&upstream), "office", "--read", "team"])
+        .stdout
+        .trim()
+        .to_owned();
+    let secret = office.file("secret", &format!("{read}\n")).display().to_string();
+    let (mirror, near) =
+        serve(&office, &["--mirror", &url, "--mirror-fresh", "0", "--mirror-token-file", &secret]);
+    let key = std::fs::read_to_string(upstream.project().join("key.pub")).expect("a key");
+    let key = key.lines().last().expect("a key");
+    let add = |name: &str| {
+        // Each has a store of its own.
+        let sandbox = Sandbox::bare(Caller::Root);
+        sandbox.ok(&["box", "trust", "add", "team", key]);
+        let mut posada = sandbox.posada();
+        posada.env("POSADA_SERVER_URL", &near);
+        posada_tests::sandbox::run(posada, &["box", "add", name])
+    };
+    add("team/web").ended_with(0).says("1.0.0");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code, 0);
+    add("team/web").ended_with(0).says("1.0.0");
+    add("team/other").ended_with(4).says("502");
+
+    let page = net::http_get(port(&near), "/");
+    assert!(page.contains(&format!("mirrored from 127.0.0.1:{}", port(&url))), "{page}");
+    mirror.signal(Signal::SIGTERM);
+    let served = mirror.wait();
+    assert_eq!(served.code, 0, "{served}");
+    assert!(served.stdout.contains("\"mirror\":\"stale\""), "{served}");
+    assert!(served.stdout.contains("--private"), "{served}");
+    assert!(!served.stdout.contains(&read) && !served.stderr.contains(&read), "no log has secrets");
+    office.run(&["box", "serve", "x", "--mirror", "http://me:secret@h/"]).ended_with(2).says("secrets");
+    office
+        .run(&["box", "serve", "x", "--mirror", &url, "--mirror-token-file", "none"])
+        .ended_with(2)
+        .says("none");
+}
+
 /// A whole system goes there and comes back: `up` fetches the box that its Vmfile names.
 #[test]
 fn a_machine_is_made_of_a_box_that_up_fetches() {

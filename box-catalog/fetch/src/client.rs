@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::patience::Patience;
+use crate::patience::{Patience, TRIES};
 use crate::{FetchError, Stop};
 
 /// How many times an answer may lead elsewhere.
@@ -37,6 +37,8 @@ pub struct Settings {
     pub tokens: Vec<Token>,
     /// How long nothing may come before it is asked for again.
     pub stall: Duration,
+    /// So many failures in a row, with nothing coming in between, are the end.
+    pub tries: u32,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             proxies: true,
             tokens: Vec::new(),
             stall: STALL,
+            tries: TRIES,
         }
     }
 }
@@ -180,7 +183,7 @@ impl Client {
     /// # Errors
     /// Each [`FetchError`] that has a URL, but none for what the server says of the request: that is in the answer.
     pub fn send(&self, call: &Call, note: &dyn Fn(&str), stop: &Stop) -> Result<Answer, FetchError> {
-        let mut patience = Patience::default();
+        let mut patience = self.patience();
         self.run(stop, async {
             loop {
                 match self.send_once(call).await {
@@ -256,6 +259,10 @@ impl Client {
     /// What requests are made with.
     pub(crate) fn http(&self) -> &reqwest::Client {
         &self.inner.http
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.inner.settings.tries)
     }
 
     fn token(&self, url: &Url) -> Option<&Token> {

@@ -5,7 +5,6 @@ use reqwest::{Method, Response};
 use url::Url;
 
 use crate::client::{MAX_ANSWER, again};
-use crate::patience::Patience;
 use crate::{Client, FetchError, Stop, shown};
 
 /// A request.
@@ -61,7 +60,7 @@ impl Client {
         note: &dyn Fn(&str),
         stop: &Stop,
     ) -> Result<Reply, FetchError> {
-        let mut patience = Patience::default();
+        let mut patience = self.patience();
         self.run(stop, async {
             loop {
                 match self.once(exchange).await {

@@ -4,20 +4,26 @@ use std::time::Duration;
 
 use crate::FetchError;
 
-/// So many failures in a row, without a block in between, are the end.
-const TRIES: u32 = 7;
+/// How many failures in a row are the end where nothing else is said.
+pub(crate) const TRIES: u32 = 7;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// A server that wants to be left alone for longer is not waited for.
 const OBEYED: Duration = Duration::from_secs(120);
 
 /// Counts failures. It is shared by all that work on one file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patience {
     failures: u32,
+    tries: u32,
 }
 
 impl Patience {
+    /// One that ends with `tries` failures in a row.
+    pub const fn new(tries: u32) -> Self {
+        Self { failures: 0, tries }
+    }
+
     /// Something came.
     pub fn restore(&mut self) {
         self.failures = 0;
@@ -27,13 +33,13 @@ impl Patience {
     /// failed together from trying together (as in Brooker, “Exponential Backoff And Jitter”, 2015).
     fn after(&mut self, error: FetchError, chance: f64) -> Result<Duration, FetchError> {
         self.failures += 1;
-        if !error.is_passing() || self.failures >= TRIES {
+        if !error.is_passing() || self.failures >= self.tries {
             return Err(error);
         }
         if let FetchError::Status { again: Some(again), .. } = &error {
             return if *again <= OBEYED { Ok(*again) } else { Err(error) };
         }
-        let most = LONGEST.min(FIRST * 2_u32.pow(self.failures - 1));
+        let most = LONGEST.min(FIRST.saturating_mul(2_u32.saturating_pow(self.failures - 1)));
         Ok(most.mul_f64(0.5 + chance / 2.0))
     }
 
@@ -67,7 +73,7 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(TRIES);
         let waits: Vec<u128> =
             std::iter::from_fn(|| patience.after(status(503, None), 1.0).ok().map(|wait| wait.as_millis()))
                 .collect();
@@ -78,7 +84,7 @@ mod tests {
 
     #[test]
     fn servers_are_obeyed_within_reason_and_what_will_not_pass_is_not_tried_again() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(TRIES);
         assert_eq!(patience.after(status(429, Some(7)), 0.0).unwrap().as_secs(), 7);
         assert!(patience.after(status(429, Some(3600)), 0.0).is_err());
         assert!(patience.after(status(400, None), 0.0).is_err());

@@ -74,6 +74,16 @@ pub enum ServerError {
         /// What is wrong with it.
         why: String,
     },
+    /// Another catalog cannot be mirrored.
+    #[error("cannot mirror `{url}`: {why}")]
+    Mirror {
+        /// Which.
+        url: String,
+        /// What is wrong.
+        why: String,
+        /// What can be done.
+        hint: Option<String>,
+    },
     /// A name that is none.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -120,6 +130,7 @@ impl Fault for ServerError {
             | Self::Newer { .. }
             | Self::Contended(_)
             | Self::Listen { .. }
+            | Self::Mirror { .. }
             | Self::Tls { .. } => FaultKind::Environment,
             Self::Damaged { .. } => FaultKind::Box,
         }
@@ -138,6 +149,7 @@ impl Fault for ServerError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "ports below 1024 are root's; choose one above"
             }
+            Self::Mirror { hint, .. } => return hint.clone(),
             Self::Tls { .. } => "give PEM files: the certificate with its chain, and its private key",
             Self::TokenTaken(_) => "choose another name, or revoke that one first",
             Self::NoToken(_) => "`posada box token list` shows those there are",

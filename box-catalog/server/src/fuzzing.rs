@@ -27,6 +27,22 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
+/// The document of another catalog.
+pub fn upstream(bytes: &[u8]) {
+    let (Ok(name), Ok(url)) = (BoxName::parse("team/web"), url::Url::parse("https://h/team/web")) else {
+        return;
+    };
+    if let Ok(document) = crate::mirror::parse(bytes, &name, &url, &url, chrono::DateTime::UNIX_EPOCH) {
+        for version in &document.versions {
+            for file in &version.files {
+                assert!(
+                    document.file(&version.version, &file.provider, &file.architecture_in_path()).is_some()
+                );
+            }
+        }
+    }
+}
+
 /// A `Range` header, a box's name, a version.
 pub fn header(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);

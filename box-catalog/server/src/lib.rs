@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod http;
+mod mirror;
 mod names;
 mod pages;
 mod range;
@@ -25,6 +26,7 @@ pub use digest::{ChunkDigest, Sha256};
 pub use document::{BoxDocument, Dropped, FileEntry, State, VersionDocument};
 pub use error::ServerError;
 pub use http::{AccessRecord, Handle, Log, Served, Server};
+pub use mirror::MirrorSettings;
 pub use names::{BoxName, InvalidName, Part, VersionName};
 pub use repository::{
     Access, Collected, FileManifest, Identity, InvalidManifest, Repository, Retention, Scopes, TokenInfo,

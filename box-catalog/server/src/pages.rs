@@ -5,6 +5,8 @@ use serde::Serialize;
 use tera::{Context, Tera};
 
 use crate::document::{BoxDocument, State, VersionDocument};
+use crate::mirror::{MirrorDocument, MirrorFile, MirrorVersion, host};
+use crate::names::{BoxName, Part};
 
 /// The style of all pages.
 pub(crate) const STYLE: &str = include_str!("../templates/style.css");
@@ -23,6 +25,8 @@ struct Line<'a> {
     providers: Vec<&'a str>,
     size: String,
     versions: usize,
+    /// Of which catalog, where of another one.
+    from: Option<String>,
 }
 
 /// A version on a box's page.
@@ -64,19 +68,23 @@ impl Pages {
     }
 
     /// The front page: the boxes whose name or description has `query` in it.
-    pub(crate) fn index(&self, boxes: &[BoxDocument], query: &str, base: &str) -> Result<String, String> {
+    pub(crate) fn index(
+        &self,
+        boxes: &[BoxDocument],
+        mirrored: &[MirrorDocument],
+        query: &str,
+        base: &str,
+    ) -> Result<String, String> {
         let wanted = query.to_lowercase();
-        let lines: Vec<_> = boxes
-            .iter()
-            .filter(|document| {
-                document.name.to_string().to_lowercase().contains(&wanted)
-                    || document.description.to_lowercase().contains(&wanted)
-            })
-            .map(line)
-            .collect();
+        let is_wanted = |name: &BoxName, description: &str| {
+            name.to_string().to_lowercase().contains(&wanted) || description.to_lowercase().contains(&wanted)
+        };
+        let own = boxes.iter().filter(|document| is_wanted(&document.name, &document.description)).map(line);
+        let others = mirrored.iter().filter(|document| is_wanted(&document.name, &document.description));
+        let lines: Vec<_> = own.chain(others.map(mirrored_line)).collect();
         let mut context = Context::new();
         context.insert("boxes", &lines);
-        context.insert("all", &boxes.len());
+        context.insert("all", &(boxes.len() + mirrored.len()));
         context.insert("query", query);
         context.insert("base", base);
         self.render("index.html", &context)
@@ -92,6 +100,21 @@ impl Pages {
         context.insert("versions", &versions);
         context.insert("newest", &newest.map(|version| version.version.to_string()).unwrap_or_default());
         context.insert("base", base);
+        self.render("box.html", &context)
+    }
+
+    /// The page of a box of another catalog.
+    pub(crate) fn of_mirrored(&self, document: &MirrorDocument, base: &str) -> Result<String, String> {
+        let versions: Vec<_> =
+            document.versions.iter().map(|there| mirrored_version(document, there, base)).collect();
+        let newest = document.newest();
+        let mut context = Context::new();
+        context.insert("name", &document.name.to_string());
+        context.insert("description", &document.description);
+        context.insert("versions", &versions);
+        context.insert("newest", &newest.map(|version| version.version.to_string()).unwrap_or_default());
+        context.insert("base", base);
+        context.insert("from", &host(&document.upstream));
         self.render("box.html", &context)
     }
 
@@ -124,7 +147,37 @@ fn line(document: &BoxDocument) -> Line<'_> {
         providers,
         size: size(largest.unwrap_or_default()),
         versions: document.versions.len(),
+        from: None,
     }
+}
+
+/// A box of another catalog; its size is that of what is here.
+fn mirrored_line(document: &MirrorDocument) -> Line<'_> {
+    let newest = document.newest();
+    let files = || newest.iter().flat_map(|version| &version.files);
+    let mut providers: Vec<&str> = files().map(|file| file.provider.as_str()).collect();
+    let mut architectures: Vec<&str> =
+        files().filter_map(|file| file.architecture.as_ref()).map(Part::as_str).collect();
+    for list in [&mut providers, &mut architectures] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    Line {
+        name: document.name.to_string(),
+        summary: document.description.lines().next().unwrap_or_default(),
+        version: newest.map(|version| version.version.to_string()).unwrap_or_default(),
+        date: newest.map(day).unwrap_or_default(),
+        architectures,
+        providers,
+        size: size(document.kept().map(|kept| kept.size).sum()),
+        versions: document.versions.len(),
+        from: Some(host(&document.upstream)),
+    }
+}
+
+/// The day of a version of another catalog.
+fn day(version: &MirrorVersion) -> String {
+    version.created_at.iter().flat_map(|time| time.get(..10)).collect()
 }
 
 fn version<'a>(document: &'a BoxDocument, version: &'a VersionDocument, base: &str) -> Version<'a> {
@@ -142,6 +195,34 @@ fn version<'a>(document: &'a BoxDocument, version: &'a VersionDocument, base: &s
         stamp: version.released.unwrap_or(version.created).to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         yanked: version.state == State::Yanked,
         open: version.state == State::Open,
+        files: version.files.iter().map(file).collect(),
+    }
+}
+
+fn mirrored_version<'a>(document: &'a MirrorDocument, version: &'a MirrorVersion, base: &str) -> Version<'a> {
+    let home = format!("{base}/{}/versions/{}", document.name, version.version);
+    let file = |file: &'a MirrorFile| File {
+        provider: file.provider.as_str(),
+        architecture: file.architecture.as_ref().map_or("unknown", Part::as_str),
+        size: match (&file.kept, file.size) {
+            (Some(kept), _) => size(kept.size),
+            (None, Some(bytes)) => format!("{}, not here yet", size(bytes)),
+            (None, None) => "not here yet".to_owned(),
+        },
+        sha256: file
+            .kept
+            .as_ref()
+            .map(|kept| kept.sha256)
+            .or(file.promised())
+            .map_or_else(String::new, |it| it.to_string()),
+        url: format!("{home}/{}/{}/vagrant.box", file.provider, file.architecture_in_path()),
+    };
+    Version {
+        version: version.version.to_string(),
+        date: day(version),
+        stamp: version.created_at.clone().unwrap_or_default(),
+        yanked: false,
+        open: false,
         files: version.files.iter().map(file).collect(),
     }
 }
@@ -194,8 +275,8 @@ mod tests {
         let query = "\"><script>alert(3)</script>";
         for page in [
             pages.of_box(&document, "http://host:7070").unwrap(),
-            pages.index(std::slice::from_ref(&document), "", "http://host:7070").unwrap(),
-            pages.index(&[document], query, "http://host:7070").unwrap(),
+            pages.index(std::slice::from_ref(&document), &[], "", "http://host:7070").unwrap(),
+            pages.index(&[document], &[], query, "http://host:7070").unwrap(),
             pages.refusal(query, Some(query)).unwrap(),
         ] {
             assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
@@ -216,7 +297,7 @@ mod tests {
     #[test]
     fn the_front_page_finds_boxes() {
         let (pages, boxes) = (Pages::new(), [hostile()]);
-        assert!(pages.index(&boxes, "WEB", "http://x").unwrap().contains("href=\"/team/web\""));
-        assert!(!pages.index(&boxes, "nothing", "http://x").unwrap().contains("href=\"/team/web\""));
+        assert!(pages.index(&boxes, &[], "WEB", "http://x").unwrap().contains("href=\"/team/web\""));
+        assert!(!pages.index(&boxes, &[], "nothing", "http://x").unwrap().contains("href=\"/team/web\""));
     }
 }

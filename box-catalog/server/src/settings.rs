@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::Retention;
+use crate::{MirrorSettings, Retention};
 
 /// How a server is to behave.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub limits: Limits,
     /// PEM files for TLS; without them it speaks plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// The catalog whose boxes it has besides its own.
+    pub mirror: Option<MirrorSettings>,
 }
 
 /// Where certificate and key lie.
@@ -69,6 +71,7 @@ impl Default for Settings {
             grace: Duration::from_secs(24 * 60 * 60),
             limits: Limits::default(),
             tls: None,
+            mirror: None,
         }
     }
 }

@@ -15,7 +15,6 @@ use rustix::fs::FallocateFlags;
 use super::follow::Follower;
 use super::journal::{BLOCK, Journal, Version, this_boot};
 use super::{Downloaded, Request};
-use crate::patience::Patience;
 use crate::{Client, FetchError, Progress, Stop, shown};
 
 /// How many ranges are fetched at once.
@@ -43,6 +42,7 @@ pub(super) fn fetch(
     let part = directory.join("part");
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&part);
     let file = Arc::new(open.map_err(|error| FetchError::io("open", &part, error))?);
+    progress.grows(&file);
     let place = Place { part, journal: directory.join("journal.json"), whole };
     client.run(stop, Fetch { client, request, progress, file, place }.run())
 }
@@ -106,7 +106,7 @@ impl Fetch<'_> {
     }
 
     async fn attempt(&self, prior: Option<Journal>) -> Result<u64, End> {
-        let mut patience = Patience::default();
+        let mut patience = self.client.patience();
         loop {
             if let Some(prior) = prior.as_ref().filter(|prior| prior.is_complete()) {
                 return self.finish_ranges(Ranges::new(self, prior.clone())?).await;
@@ -161,7 +161,11 @@ impl Fetch<'_> {
         self.client.ask(&self.request.url, request).await
     }
 
-    async fn wait(&self, patience: &mut Patience, error: FetchError) -> Result<(), FetchError> {
+    async fn wait(
+        &self,
+        patience: &mut crate::patience::Patience,
+        error: FetchError,
+    ) -> Result<(), FetchError> {
         patience.wait(error, &|text| self.progress.note(text)).await
     }
 
@@ -207,6 +211,7 @@ impl Fetch<'_> {
             self.write(&piece, at)?;
             at += piece.len() as u64;
             self.progress.came(piece.len() as u64);
+            self.progress.there(at - piece.len() as u64..at);
             follower.iter().for_each(|follower| follower.reaches(at));
         }
         match total {
@@ -283,6 +288,7 @@ impl<'a> Ranges<'a> {
         }
         journal.write(&fetch.place.journal)?;
         fetch.progress.begin(Some(size), journal.bytes());
+        journal.ranges().for_each(|bytes| fetch.progress.there(bytes));
         let follower = fetch.follow()?;
         let state = State { journal, taken: Vec::new(), marked: 0, follower };
         state.tell_follower();
@@ -298,7 +304,7 @@ impl<'a> Ranges<'a> {
 
     /// Fetches segments until none is left.
     async fn work(&self, mut given: Option<(Response, (u64, u64))>) -> Result<(), End> {
-        let (mut patience, mut marked) = (Patience::default(), 0);
+        let (mut patience, mut marked) = (self.fetch.client.patience(), 0);
         loop {
             let (answer, segment) = match given.take() {
                 Some((answer, segment)) => (Ok(answer), segment),
@@ -371,6 +377,7 @@ impl<'a> Ranges<'a> {
             self.fetch.write(piece, at)?;
             let before = at / BLOCK;
             at += piece.len() as u64;
+            self.fetch.progress.there(at - piece.len() as u64..at);
             let complete = if at == version.size { at.div_ceil(BLOCK) } else { at / BLOCK };
             for block in before..complete {
                 self.came(block).await?;

@@ -1,6 +1,7 @@
 //! What is known of a part of a file: which blocks came, and of which version of it they are.
 
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,13 @@ impl Journal {
     pub fn bytes(&self) -> u64 {
         let came = self.blocks.iter().enumerate().filter(|(_, came)| **came);
         came.map(|(block, _)| self.length(block as u64)).sum()
+    }
+
+    /// The bytes that came.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let size = self.version.size;
+        let bytes = move |(first, count): (u64, u64)| first * BLOCK..((first + count) * BLOCK).min(size);
+        runs(&self.blocks).into_iter().map(bytes)
     }
 
     /// Bytes of a block: the last one may be shorter.

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -71,6 +72,31 @@ impl Slot {
         stop: &Stop,
     ) -> Result<Downloaded, FetchError> {
         super::fetch::fetch(client, &self.directory, request, progress, stop)
+    }
+
+    /// Removes from the cache at `cache` what nobody has gone on with for so long, and nobody holds; how many places those were.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn sweep(cache: &Path, idle: Duration) -> Result<usize, FetchError> {
+        let entries = match fs_err::read_dir(cache) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            read => read.map_err(|error| FetchError::io("read", cache, error))?,
+        };
+        let mut swept = 0;
+        for directory in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            // Each block that comes writes the journal, and so changes the directory.
+            let idle_for = directory.metadata().and_then(|metadata| metadata.modified());
+            let idle_for = idle_for.ok().and_then(|modified| modified.elapsed().ok()).unwrap_or_default();
+            let held = File::options().write(true).open(directory.join("lock"));
+            if idle_for < idle || held.as_ref().is_ok_and(|file| file.try_lock().is_err()) {
+                continue;
+            }
+            fs_err::remove_dir_all(&directory)
+                .map_err(|error| FetchError::io("remove", &directory, error))?;
+            swept += 1;
+        }
+        Ok(swept)
     }
 
     /// Removes it with all that is in it: what was fetched lies elsewhere now, or is of no use.

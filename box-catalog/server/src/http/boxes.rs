@@ -9,9 +9,10 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Site, auth, body, pages};
+use super::{Site, answer, auth, body, mirrored, pages};
 use crate::catalog;
 use crate::document::BoxDocument;
+use crate::mirror::{Found, Via};
 use crate::names::{BoxName, VersionName};
 use crate::refusal::Refusal;
 use crate::repository::{Access, Identity, no_box};
@@ -26,9 +27,11 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Response {
     let json = wants_json(&headers);
-    let found = match find(&site, &identity, &namespace, &name).await {
-        Ok(document) if json => Ok(catalog_of(&site, &document, &headers)),
-        Ok(document) => pages::of_box(&site, &document, &headers),
+    let found = match look(&site, &identity, &namespace, &name, &headers).await {
+        Ok(Shown::Own(document)) if json => catalog_of(&site, &document, &headers),
+        Ok(Shown::Own(document)) => pages::of_box(&site, &document, &headers),
+        Ok(Shown::Mirrored(found)) if json => mirrored::catalog(&site, &found, &headers),
+        Ok(Shown::Mirrored(found)) => pages::of_mirrored(&site, &found, &headers),
         Err(refusal) if json => Err(refusal),
         Err(refusal) => return pages::of_refusal(&site, refusal),
     };
@@ -44,12 +47,38 @@ pub(super) async fn catalog(
     Path((namespace, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let document = find(&site, &identity, &namespace, &name).await?;
-    Ok(catalog_of(&site, &document, &headers))
+    match look(&site, &identity, &namespace, &name, &headers).await? {
+        Shown::Own(document) => catalog_of(&site, &document, &headers),
+        Shown::Mirrored(found) => mirrored::catalog(&site, &found, &headers),
+    }
 }
 
-fn catalog_of(site: &Site, document: &BoxDocument, headers: &HeaderMap) -> Response {
-    Json(catalog::of_box(document, &site.base(headers))).into_response()
+/// A box to be shown.
+enum Shown {
+    Own(BoxDocument),
+    Mirrored(Found),
+}
+
+/// A box of this repository's own, else one of the catalog that it mirrors.
+async fn look(
+    site: &Site,
+    identity: &Identity,
+    namespace: &str,
+    name: &str,
+    headers: &HeaderMap,
+) -> Result<Shown, Refusal> {
+    let name = BoxName::new(namespace, name).map_err(|error| Refusal::not_found(error.to_string()))?;
+    auth::check(identity, Access::Read, name.namespace())?;
+    match mirrored::mirror_of(site, &name).await? {
+        Some(mirror) => {
+            Ok(Shown::Mirrored(mirror.document(site.repository(), &name, &Via::of(headers)).await?))
+        }
+        None => Ok(Shown::Own(find(site, identity, name.namespace(), name.name()).await?)),
+    }
+}
+
+fn catalog_of(site: &Site, document: &BoxDocument, headers: &HeaderMap) -> Result<Response, Refusal> {
+    answer::document(headers, &catalog::of_box(document, &site.base(headers)))
 }
 
 /// All boxes that may be fetched.
@@ -58,7 +87,13 @@ pub(super) async fn list(
     Extension(identity): Extension<Identity>,
 ) -> Result<Response, Refusal> {
     let boxes = readable(&site, &identity).await?;
-    Ok(Json(json!({"boxes": boxes})).into_response())
+    let mirrored: Vec<_> =
+        mirrored::readable(&site, &identity).await?.iter().map(mirrored::summary).collect();
+    let mut all = json!({"boxes": boxes});
+    if site.mirror().is_some() {
+        all["mirrored"] = json!(mirrored);
+    }
+    Ok(Json(all).into_response())
 }
 
 /// A box with all its versions, also those that are not in the catalog.

@@ -5,16 +5,17 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::Utc;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::{Site, auth, body};
+use super::answer::{self, Plan};
+use super::{Site, auth, body, mirrored};
 use crate::catalog;
 use crate::digest::Sha256;
 use crate::document::{BoxDocument, FileEntry, State as VersionState};
+use crate::mirror::Place;
 use crate::names::{BoxName, Part, VersionName};
-use crate::range::{self, Wanted};
 use crate::refusal::Refusal;
-use crate::repository::{Access, Content, FileManifest, Identity, no_box};
+use crate::repository::{Access, Content, FileManifest, FileReader, Identity, no_box};
 
 const MAX_MANIFEST: u64 = 64 << 20;
 const MAX_SIGNATURE: u64 = 4096;
@@ -23,12 +24,7 @@ const CHECKSUM: &str = "x-checksum-sha256";
 type FilePath = Path<(String, String, String, String, String)>;
 
 /// Which file a path names.
-struct Target {
-    name: BoxName,
-    version: VersionName,
-    provider: Part,
-    architecture: Part,
-}
+type Target = Place;
 
 impl Target {
     fn of(path: FilePath) -> Result<Self, Refusal> {
@@ -39,13 +35,6 @@ impl Target {
             provider: Part::parse(&provider)?,
             architecture: Part::parse(&architecture)?,
         })
-    }
-
-    fn missing(&self) -> Refusal {
-        let Self { name, version, provider, architecture } = self;
-        Refusal::not_found(format!(
-            "there is no version {version} of {name} for {provider} on {architecture}"
-        ))
     }
 
     fn entry(&self, size: u64, sha256: Sha256) -> FileEntry {
@@ -60,10 +49,21 @@ impl Target {
     }
 }
 
-/// What the repository has where `path` points.
-async fn find(site: &Site, identity: &Identity, path: FilePath) -> Result<FileEntry, Refusal> {
+/// The refusal where there is no such file.
+pub(super) fn missing(target: &Target) -> Refusal {
+    let Target { name, version, provider, architecture } = target;
+    Refusal::not_found(format!("there is no version {version} of {name} for {provider} on {architecture}"))
+}
+
+/// What is wanted, where it may be fetched.
+fn readable(identity: &Identity, path: FilePath) -> Result<Target, Refusal> {
     let target = Target::of(path)?;
     auth::check(identity, Access::Read, target.name.namespace())?;
+    Ok(target)
+}
+
+/// What the repository has of its own there.
+async fn find(site: &Site, identity: &Identity, target: &Target) -> Result<FileEntry, Refusal> {
     let document = site.repository().find(&target.name).await?.ok_or_else(|| no_box(&target.name))?;
     let may_push = identity.may(Access::Push, target.name.namespace());
     document
@@ -71,7 +71,7 @@ async fn find(site: &Site, identity: &Identity, path: FilePath) -> Result<FileEn
         .filter(|version| version.state != VersionState::Open || may_push)
         .and_then(|version| version.file(&target.provider, &target.architecture))
         .cloned()
-        .ok_or_else(|| target.missing())
+        .ok_or_else(|| missing(target))
 }
 
 /// The file, or a part of it.
@@ -82,62 +82,38 @@ pub(super) async fn fetch(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let entry = find(&site, &identity, path).await?;
-    let tag = format!("\"{}\"", entry.sha256);
-    let named = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let common = |status: StatusCode| {
-        Response::builder()
-            .status(status)
-            .header(header::ETAG, &tag)
-            .header(header::ACCEPT_RANGES, "bytes")
-            .header(header::CACHE_CONTROL, "private, max-age=31536000, immutable")
-    };
-    if named(header::IF_NONE_MATCH).is_some_and(|tags| matches(tags, &tag)) {
-        return answer(common(StatusCode::NOT_MODIFIED), Body::empty());
+    let target = readable(&identity, path)?;
+    if let Some(mirror) = mirrored::mirror_of(&site, &target.name).await? {
+        return mirrored::fetch(&site, mirror, &target, &method, &headers).await;
+    }
+    let entry = find(&site, &identity, &target).await?;
+    let tag = entry.sha256.to_string();
+    if let Some(answer) = answer::unchanged(&headers, &tag) {
+        return answer;
     }
     let Some(file) = site.repository().open_file(&entry.sha256).await? else {
         return Err(crate::ServerError::damaged(entry.sha256, "its manifest is not there").into());
     };
-    let size = file.size();
-    // If-Range compares strongly (RFC 9110, 13.1.5): a weak tag or a date is no match.
-    let range = named(header::RANGE).filter(|_| named(header::IF_RANGE).is_none_or(|wanted| wanted == tag));
-    let (status, first, end) = match range.map_or(Wanted::All, |range| range::parse(range, size)) {
-        Wanted::All => (StatusCode::OK, 0, size),
-        Wanted::Part { first, end } => (StatusCode::PARTIAL_CONTENT, first, end),
-        Wanted::Unsatisfiable => {
-            let builder = common(StatusCode::RANGE_NOT_SATISFIABLE)
-                .header(header::CONTENT_RANGE, format!("bytes */{size}"));
-            return answer(builder, Body::empty());
+    from_repository(&site, file, &tag, &method, &headers)
+}
+
+/// A file that is here, or a part of it.
+pub(super) fn from_repository(
+    site: &Site,
+    file: FileReader,
+    tag: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    match answer::plan(method, headers, Some(tag), file.size())? {
+        Plan::Answer(answer) => Ok(answer),
+        Plan::Send { head, first, end } => {
+            if first == 0 {
+                site.0.metrics.download();
+            }
+            answer::with(head, Body::from_stream(file.read(first, end)))
         }
-    };
-    let mut builder = common(status)
-        .header(header::CONTENT_TYPE, "application/octet-stream")
-        .header(header::CONTENT_LENGTH, end - first)
-        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-        .header(header::CONTENT_DISPOSITION, "attachment; filename=\"vagrant.box\"");
-    if status == StatusCode::PARTIAL_CONTENT {
-        builder = builder.header(header::CONTENT_RANGE, format!("bytes {first}-{}/{size}", end - 1));
     }
-    if method == Method::HEAD {
-        return answer(builder, Body::empty());
-    }
-    if first == 0 {
-        site.0.metrics.download();
-    }
-    answer(builder, Body::from_stream(file.read(first, end)))
-}
-
-fn answer(builder: http::response::Builder, body: Body) -> Result<Response, Refusal> {
-    builder.body(body).map_err(|error| {
-        let mut refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written");
-        refusal.cause = Some(error.to_string());
-        refusal
-    })
-}
-
-/// Whether one of `tags` is `tag`; compared weakly (RFC 9110, 13.1.2).
-fn matches(tags: &str, tag: &str) -> bool {
-    tags.trim() == "*" || tags.split(',').any(|there| there.trim().trim_start_matches("W/") == tag)
 }
 
 /// Which chunks the file is made of.
@@ -145,11 +121,16 @@ pub(super) async fn manifest(
     State(site): State<Site>,
     Extension(identity): Extension<Identity>,
     path: FilePath,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let entry = find(&site, &identity, path).await?;
-    match site.repository().manifest(&entry.sha256).await? {
+    let target = readable(&identity, path)?;
+    let sha256 = match mirrored::mirror_of(&site, &target.name).await? {
+        Some(mirror) => mirrored::kept(&site, mirror, &target, &headers).await?,
+        None => find(&site, &identity, &target).await?.sha256,
+    };
+    match site.repository().manifest(&sha256).await? {
         Some(manifest) => Ok(Json(&*manifest).into_response()),
-        None => Err(crate::ServerError::damaged(entry.sha256, "its manifest is not there").into()),
+        None => Err(crate::ServerError::damaged(sha256, "its manifest is not there").into()),
     }
 }
 
@@ -158,8 +139,13 @@ pub(super) async fn signature(
     State(site): State<Site>,
     Extension(identity): Extension<Identity>,
     path: FilePath,
+    headers: HeaderMap,
 ) -> Result<String, Refusal> {
-    let entry = find(&site, &identity, path).await?;
+    let target = readable(&identity, path)?;
+    if let Some(mirror) = mirrored::mirror_of(&site, &target.name).await? {
+        return mirrored::signature(&site, mirror, &target, &headers).await;
+    }
+    let entry = find(&site, &identity, &target).await?;
     entry.signature.ok_or_else(|| Refusal::not_found("this file is not signed"))
 }
 
@@ -190,6 +176,7 @@ pub(super) async fn push(
 ) -> Result<Response, Refusal> {
     let target = Target::of(path)?;
     auth::check(&identity, Access::Push, target.name.namespace())?;
+    mirrored::refuse_push(&site, &target.name).await?;
     let expected = match headers.get(CHECKSUM) {
         None => None,
         Some(value) => Some(value.to_str().ok().and_then(Sha256::parse).ok_or_else(|| {
@@ -225,6 +212,7 @@ pub(super) async fn push_manifest(
 ) -> Result<Response, Refusal> {
     let target = Target::of(path)?;
     auth::check(&identity, Access::Push, target.name.namespace())?;
+    mirrored::refuse_push(&site, &target.name).await?;
     let bytes = body::whole(request, MAX_MANIFEST, site.0.settings.limits.stall).await?;
     let manifest = FileManifest::parse(&bytes).map_err(|error| Refusal::bad_request(error.to_string()))?;
     site.repository().put_manifest(manifest.clone(), Content::Claimed).await?;
@@ -248,8 +236,8 @@ fn pushed(
     document: &BoxDocument,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let version = document.version(&target.version).ok_or_else(|| target.missing())?;
-    let file = version.file(&target.provider, &target.architecture).ok_or_else(|| target.missing())?;
+    let version = document.version(&target.version).ok_or_else(|| missing(target))?;
+    let file = version.file(&target.provider, &target.architecture).ok_or_else(|| missing(target))?;
     let shown = catalog::of_file(&target.name, version, file, &site.base(headers));
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
@@ -257,17 +245,4 @@ fn pushed(
 fn released(target: &Target) -> Refusal {
     Refusal::conflict(format!("version {} of {} has been released", target.version, target.name))
         .hint("a released version never changes: push under a new version")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn tags_are_compared_weakly() {
-        let tag = "\"abc\"";
-        for tags in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", "*"] {
-            assert!(super::matches(tags, tag), "{tags}");
-        }
-        assert!(!super::matches("\"abcd\"", tag));
-        assert!(!super::matches("", tag));
-    }
 }

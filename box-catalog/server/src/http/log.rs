@@ -40,6 +40,8 @@ pub struct Access {
     pub took: Duration,
     /// What asked, as it says.
     pub agent: Option<String>,
+    /// How the mirror came by it: `hit`, `miss`, `stale`.
+    pub mirror: Option<&'static str>,
     /// What went wrong on the server's side.
     pub cause: Option<String>,
 }
@@ -52,6 +54,10 @@ pub trait Log: Send + Sync + 'static {
     /// Something outside of any request went wrong, or may be of interest.
     fn note(&self, text: &str);
 }
+
+/// How the mirror came by an answer, on its way to the access log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mirrored(pub &'static str);
 
 /// Where a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +81,14 @@ pub(super) async fn record(State(site): State<Site>, request: Request, next: Nex
         complete: false,
         took: Duration::ZERO,
         agent: agent(&request),
+        mirror: None,
         cause: None,
     };
     let mut record = Record { site, access, began: Instant::now(), expected: None };
     let mut response = next.run(request).await;
     record.access.status = response.status().as_u16();
     record.access.cause = response.extensions_mut().remove::<Cause>().map(|cause| cause.0);
+    record.access.mirror = response.extensions_mut().remove::<Mirrored>().map(|mirrored| mirrored.0);
     record.access.token = response.extensions_mut().remove::<TokenName>().map(|name| name.0);
     // Hyper does not ask for more than was announced, and for nothing where no body is wanted.
     record.expected = if record.access.method == "HEAD" { Some(0) } else { announced(&response) };

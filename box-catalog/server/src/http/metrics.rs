@@ -12,6 +12,7 @@ use http::header;
 
 use super::log::Access;
 use super::{Site, auth};
+use crate::mirror::Figures;
 use crate::refusal::Refusal;
 use crate::repository::{self, Collected, Identity};
 
@@ -69,7 +70,7 @@ impl Metrics {
         self.gc_bytes.fetch_add(collected.bytes, Ordering::Relaxed);
     }
 
-    fn render(&self) -> String {
+    fn render(&self, mirror: Option<&Figures>) -> String {
         let mut text = String::new();
         let mut head = |name: &str, kind: &str, help: &str, lines: &str| {
             // Writing to a String cannot fail.
@@ -110,6 +111,9 @@ impl Metrics {
         ] {
             head(name, kind, help, &format!("{name} {}\n", value(counter)));
         }
+        for (name, help, counter) in mirror.iter().flat_map(|figures| figures.all()) {
+            head(name, "counter", help, &format!("{name} {}\n", value(counter)));
+        }
         text
     }
 }
@@ -121,5 +125,5 @@ pub(super) async fn show(
 ) -> Result<Response, Refusal> {
     auth::check_somewhere(&identity, repository::Access::Read)?;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    Ok((kind, site.0.metrics.render()).into_response())
+    Ok((kind, site.0.metrics.render(site.mirror().map(|mirror| &mirror.figures))).into_response())
 }

@@ -1,5 +1,6 @@
 //! Requests and their answers. One file for each kind of thing that is asked for.
 
+mod answer;
 mod api;
 mod auth;
 mod body;
@@ -8,6 +9,7 @@ mod chunks;
 mod files;
 mod log;
 mod metrics;
+mod mirrored;
 mod pages;
 mod serve;
 mod stall;
@@ -24,6 +26,8 @@ use http::{HeaderMap, StatusCode, header};
 pub use log::{Access as AccessRecord, Log};
 pub use serve::{Handle, Served, Server};
 
+use crate::ServerError;
+use crate::mirror::Mirror;
 use crate::pages::Pages;
 use crate::refusal::Refusal;
 use crate::repository::Repository;
@@ -39,12 +43,24 @@ struct Inner {
     settings: Settings,
     metrics: Metrics,
     pages: Pages,
-    log: Box<dyn Log>,
+    log: Arc<dyn Log>,
+    mirror: Option<Arc<Mirror>>,
 }
 
 impl Site {
-    pub(crate) fn new(repository: Repository, settings: Settings, log: Box<dyn Log>) -> Self {
-        Self(Arc::new(Inner { repository, settings, metrics: Metrics::default(), pages: Pages::new(), log }))
+    pub(crate) fn new(
+        repository: Repository,
+        settings: Settings,
+        log: Box<dyn Log>,
+    ) -> Result<Self, ServerError> {
+        let log: Arc<dyn Log> = log.into();
+        let mirror = settings.mirror.clone().map(|mirror| Mirror::new(mirror, log.clone())).transpose()?;
+        let metrics = Metrics::default();
+        Ok(Self(Arc::new(Inner { repository, settings, metrics, pages: Pages::new(), log, mirror })))
+    }
+
+    fn mirror(&self) -> Option<&Arc<Mirror>> {
+        self.0.mirror.as_ref()
     }
 
     fn repository(&self) -> &Repository {

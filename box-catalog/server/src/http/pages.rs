@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
-use super::{Site, boxes};
+use super::{Site, boxes, mirrored};
 use crate::document::BoxDocument;
+use crate::mirror::Found;
 use crate::pages::STYLE;
 use crate::refusal::Refusal;
 use crate::repository::Identity;
@@ -34,7 +35,11 @@ pub(super) async fn index(
         Ok(boxes) => boxes,
         Err(refusal) => return of_refusal(&site, refusal),
     };
-    match site.0.pages.index(&boxes, query.trim(), &site.base(&headers)) {
+    let mirrored = match mirrored::readable(&site, &identity).await {
+        Ok(mirrored) => mirrored,
+        Err(refusal) => return of_refusal(&site, refusal),
+    };
+    match site.0.pages.index(&boxes, &mirrored, query.trim(), &site.base(&headers)) {
         Ok(text) => page(StatusCode::OK, text),
         Err(error) => unwritten(error).into_response(),
     }
@@ -51,6 +56,14 @@ pub(super) async fn style() -> Response {
 pub(super) fn of_box(site: &Site, document: &BoxDocument, headers: &HeaderMap) -> Result<Response, Refusal> {
     let text = site.0.pages.of_box(document, &site.base(headers)).map_err(unwritten)?;
     Ok(page(StatusCode::OK, text))
+}
+
+/// The page of a box of another catalog.
+pub(super) fn of_mirrored(site: &Site, found: &Found, headers: &HeaderMap) -> Result<Response, Refusal> {
+    let text = site.0.pages.of_mirrored(&found.document, &site.base(headers)).map_err(unwritten)?;
+    let mut response = page(StatusCode::OK, text);
+    mirrored::tell(&mut response, found);
+    Ok(response)
 }
 
 /// The page that says why there is none.

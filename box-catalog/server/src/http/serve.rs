@@ -58,7 +58,7 @@ impl Server {
     /// Listens on `address`.
     ///
     /// # Errors
-    /// [`ServerError::Listen`], [`ServerError::Tls`].
+    /// [`ServerError::Listen`], [`ServerError::Tls`], [`ServerError::Mirror`].
     pub async fn bind(
         address: SocketAddr,
         repository: Repository,
@@ -69,7 +69,7 @@ impl Server {
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Self { site: Site::new(repository, settings, log), listener, address, tls })
+        Ok(Self { site: Site::new(repository, settings, log)?, listener, address, tls })
     }
 
     /// Where it listens.
@@ -128,6 +128,9 @@ impl Server {
         drop(listener);
         collecting.abort();
         let complete = tokio::time::timeout(limits.farewell, graceful.shutdown()).await.is_ok();
+        if let Some(mirror) = site.mirror() {
+            mirror.end().await;
+        }
         Served { complete }
     }
 }
@@ -201,6 +204,15 @@ async fn collect_now_and_then(site: Site) {
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
+        if let Some(mirror) = site.mirror() {
+            let settings = mirror.settings();
+            match site.repository().expire_mirrored(Utc::now(), settings.keep, settings.size).await {
+                Ok(0) => {}
+                Ok(files) => site.0.log.note(&format!("mirrored files that are let go: {files}")),
+                Err(error) => site.0.log.note(&format!("mirrored files cannot be let go: {error}")),
+            }
+            mirror.sweep().await;
+        }
         let (retention, grace) = (site.0.settings.retention, site.0.settings.grace);
         match site.repository().collect(Utc::now(), &retention, grace).await {
             Ok(collected) => {

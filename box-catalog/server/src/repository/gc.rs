@@ -112,6 +112,7 @@ impl Repository {
             named.extend(kept.versions.iter().flat_map(|version| &version.files).map(|file| file.sha256));
             named.extend(kept.dropped.iter().map(|dropped| dropped.sha256));
         }
+        named.extend(self.named_by_mirrored(limit).await?);
         Ok(named)
     }
 

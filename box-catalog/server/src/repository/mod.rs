@@ -7,6 +7,7 @@ mod gc;
 mod ingest;
 mod leases;
 mod manifest;
+mod mirrored;
 mod read;
 mod tokens;
 
@@ -21,6 +22,7 @@ pub(crate) use boxes::no_box;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use chunks::unpack;
 pub(crate) use files::Content;
+pub(crate) use read::FileReader;
 
 use crate::digest::Sha256;
 use crate::storage::Storage;

@@ -5,8 +5,10 @@
 //! boxes/<ns>/<name>/box.json a box with all its versions; replaced as a whole, never by two at once
 //! manifests/<xx>/<sha256>    a file: which chunks it is made of
 //! chunks/<xx>/<blake3>       a chunk, compressed by zstd
+//! mirror/<ns>/<name>.json    a box of another catalog, and which of its files are here
 //! tokens.json                who may do what; tokens as digests only
 //! lock, gc.lock              directories only: held (flock) while a document is replaced; while chunks are counted on
+//! mirror-parts/              directories only: files of other catalogs that are being fetched
 //! ```
 //! Chunks and manifests are named by their content and written once. Documents are replaced by compare-and-swap: in
 //! a directory under the lock, in a bucket by conditional requests (`If-Match`, `If-None-Match`).

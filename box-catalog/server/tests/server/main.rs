@@ -6,6 +6,8 @@ mod bucket;
 mod catalog;
 mod chunks;
 mod hostile;
+mod mirror;
+mod mirror_weather;
 mod stopping;
 mod support;
 mod tls;

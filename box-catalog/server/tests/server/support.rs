@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use posada_box_server::{
-    AccessRecord, ChunkDigest, FileManifest, Location, Log, Packed, Repository, Scopes, Served, Server,
-    Settings, Sha256, Storage, head,
+    AccessRecord, ChunkDigest, FileManifest, Location, Log, MirrorSettings, Packed, Repository, Scopes,
+    Served, Server, Settings, Sha256, Storage, head,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -31,13 +32,15 @@ pub struct Running {
 
 /// What the server told.
 #[derive(Clone, Default)]
-pub struct Seen(pub Arc<Mutex<Vec<AccessRecord>>>);
+pub struct Seen(pub Arc<Mutex<Vec<AccessRecord>>>, pub Arc<Mutex<Vec<String>>>);
 
 impl Log for Seen {
     fn access(&self, access: &AccessRecord) {
         self.0.lock().unwrap().push(access.clone());
     }
-    fn note(&self, _: &str) {}
+    fn note(&self, text: &str) {
+        self.1.lock().unwrap().push(text.to_owned());
+    }
 }
 
 pub async fn start(settings: Settings) -> Running {
@@ -51,6 +54,68 @@ pub async fn start_in(dir: Arc<tempfile::TempDir>, settings: Settings) -> Runnin
 
 /// A server whose repository is at `location`; what it leaves elsewhere is in `dir`.
 pub async fn start_at(location: &Location, dir: Arc<tempfile::TempDir>, settings: Settings) -> Running {
+    listen_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), location, dir, settings).await
+}
+
+/// A mirror of `upstream`, of which it takes nothing to be current for longer than `fresh`.
+pub async fn mirror_of(upstream: &Running, fresh: Duration) -> Running {
+    mirror(Settings::default(), &upstream.base, fresh, |_| {}).await
+}
+
+/// The same of any server, with settings of its own.
+pub async fn mirror(
+    settings: Settings,
+    upstream: &str,
+    fresh: Duration,
+    change: impl FnOnce(&mut MirrorSettings),
+) -> Running {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let settings = mirroring(&dir, settings, upstream, fresh, change);
+    start_in(dir, settings).await
+}
+
+/// A mirror that listens at `address`.
+pub async fn mirror_at(address: SocketAddr, upstream: &str) -> Running {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let settings = mirroring(&dir, Settings::default(), upstream, Duration::ZERO, |_| {});
+    let location = Location::Directory(dir.path().join("repository"));
+    listen_at(address, &location, dir, settings).await
+}
+
+/// Settings for a mirror whose repository is in `dir`.
+pub fn mirroring(
+    dir: &tempfile::TempDir,
+    settings: Settings,
+    upstream: &str,
+    fresh: Duration,
+    change: impl FnOnce(&mut MirrorSettings),
+) -> Settings {
+    // Two tries: what has to be waited for between them is short.
+    let client = posada_fetch::Settings { proxies: false, tries: 2, ..posada_fetch::Settings::default() };
+    let mut mirror = MirrorSettings {
+        upstream: upstream.parse().unwrap(),
+        client,
+        fresh,
+        keep: None,
+        size: None,
+        limit: 1 << 30,
+        parts: dir.path().join("parts"),
+    };
+    change(&mut mirror);
+    Settings { mirror: Some(mirror), ..settings }
+}
+
+/// A port that was free a moment ago.
+pub fn listener() -> std::net::TcpListener {
+    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+}
+
+async fn listen_at(
+    any: SocketAddr,
+    location: &Location,
+    dir: Arc<tempfile::TempDir>,
+    settings: Settings,
+) -> Running {
     let storage = Storage::open(location).await.unwrap();
     let repository = Repository::new(storage);
     let all = Scopes { read: Vec::new(), push: vec!["*".into()] };
@@ -58,7 +123,6 @@ pub async fn start_at(location: &Location, dir: Arc<tempfile::TempDir>, settings
     let token = repository.create_token(&name, all).await.unwrap();
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let seen = Seen::default();
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Server::bind(any, repository.clone(), settings, Box::new(seen.clone())).await.unwrap();
     let (address, handle) = (server.address(), server.handle());
     let (stop, stopped) = oneshot::channel();
@@ -113,6 +177,18 @@ impl Running {
     pub async fn publish(&self, name: &str, version: &str, bytes: Vec<u8>) {
         expect(self.push(name, version, bytes).await, 201).await;
         expect(self.release(name, version).await, 200).await;
+    }
+
+    /// Waits until nothing is being fetched from upstream any more: places that are done with are cleared.
+    pub async fn settled(&self) {
+        let parts = self.dir.path().join("parts");
+        while std::fs::read_dir(&parts).is_ok_and(|mut entries| entries.next().is_some()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.served.is_some()
     }
 
     /// Tells the server to stop, without waiting for it.

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use posada_box_server::{Scopes, Settings};
 
-use crate::support::{Running, expect, run, start};
+use crate::support::{Running, expect, mirror_of, run, start};
 
 /// A box for LXC, as small as one can be.
 async fn lxc_box(dir: &Path, version: &str) -> Vec<u8> {
@@ -59,4 +60,25 @@ async fn vagrant_adds_and_updates_boxes() {
     let fetched = server.seen.0.lock().unwrap();
     let by_token = fetched.iter().filter(|it| it.token.as_deref() == Some("vagrant") && it.status == 200);
     assert!(by_token.count() >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vagrant_adds_boxes_through_a_mirror_also_when_upstream_is_gone() {
+    let mut upstream = start(Settings::default()).await;
+    let bytes = lxc_box(upstream.dir.path(), "1.0.0").await;
+    let path = "/team/web/versions/1.0.0/lxc/amd64/vagrant.box";
+    expect(upstream.put(path).body(bytes.clone()).send().await.unwrap(), 201).await;
+    expect(upstream.release("team/web", "1.0.0").await, 200).await;
+    let mirror = mirror_of(&upstream, Duration::ZERO).await;
+    for _ in 0..2 {
+        let text = run(vagrant(&mirror, &["box", "add", "team/web", "--provider", "lxc", "--force"])).await;
+        assert!(text.contains("Successfully added box 'team/web' (v1.0.0)"), "{text}");
+        mirror.settled().await;
+        if upstream.is_running() {
+            upstream.tell_to_stop().await.unwrap();
+        }
+    }
+    let seen = mirror.seen.0.lock().unwrap();
+    let how: Vec<_> = seen.iter().filter(|it| it.path.ends_with(".box")).map(|it| it.mirror).collect();
+    assert_eq!(how, [Some("miss"), Some("hit")]);
 }

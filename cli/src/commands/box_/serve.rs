@@ -1,21 +1,26 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use posada_box_server::{
-    AccessRecord, Handle, Location, Log, Repository, Retention, Server, ServerError, Settings, Storage,
-    TlsFiles,
+    AccessRecord, Handle, Limits, Location, Log, MirrorSettings, Repository, Retention, Server, ServerError,
+    Settings, Storage, TlsFiles,
 };
+use posada_fetch::Token;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
-use crate::context::Context;
+use crate::context::{Context, env};
 use crate::exit::ExitStatus;
 use crate::failure::{CliError, Failure, Result};
 use crate::printer::Printer;
+use crate::servers::{self, ClientArgs};
+
+/// What the mirrored catalog is shown.
+const TOKEN: &str = "POSADA_MIRROR_TOKEN";
 
 /// Serve boxes to a team over HTTP
 ///
@@ -56,11 +61,46 @@ pub struct Args {
     /// Keep versions for so many days, at least
     #[arg(long, value_name = "DAYS")]
     keep_days: Option<u32>,
+
+    #[command(flatten)]
+    mirror: MirrorArgs,
+}
+
+/// What it has besides its own boxes.
+#[derive(Debug, clap::Args)]
+struct MirrorArgs {
+    /// A catalog as Vagrant's, such as another `posada box serve`, whose boxes it fetches when they are asked for, and keeps. Boxes
+    /// of its own come first
+    #[arg(long, value_name = "URL", value_parser = servers::server)]
+    mirror: Option<Url>,
+
+    /// How long what the catalog says of a box is taken to be current
+    #[arg(long, value_name = "SECONDS", default_value = "60", requires = "mirror")]
+    mirror_fresh: u64,
+
+    /// Keep mirrored files for so many days after they were last asked for
+    #[arg(long, value_name = "DAYS", requires = "mirror")]
+    mirror_keep: Option<u32>,
+
+    /// Keep so many GB (10^9 bytes) of mirrored files, those that were asked for last; larger ones are not fetched
+    #[arg(long, value_name = "GB", requires = "mirror")]
+    mirror_size: Option<u64>,
+
+    /// A file with the token that the catalog is shown, and no other server; or POSADA_MIRROR_TOKEN
+    #[arg(long, value_name = "FILE", requires = "mirror")]
+    mirror_token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    client: ClientArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let location = location(&args.storage)?;
+    let mirror = args.mirror.settings(&location, &context.host.home)?;
+    let shown = mirror.as_ref().map(|mirror| posada_fetch::shown(&mirror.upstream));
+    let open = mirror.as_ref().is_some_and(|mirror| !mirror.client.tokens.is_empty()) && !args.private;
     let settings = Settings {
+        mirror,
         public_url: args.url,
         anonymous_read: !args.private,
         retention: Retention { keep: args.keep, days: args.keep_days },
@@ -77,8 +117,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         let server = Server::bind(listen, repository, settings, Box::new(Lines(printer.clone()))).await?;
         let address = server.address();
         let url = told.map_or_else(|| format!("{scheme}://{address}"), |url| url.to_string());
-        printer.json(&json!({"event": "serving", "url": url, "address": address.to_string()}));
-        printer.note(&format!("{} serving {url}", printer.err_palette().tick()));
+        printer
+            .json(&json!({"event": "serving", "url": url, "address": address.to_string(), "mirror": shown}));
+        let mirroring = shown.map(|upstream| format!(", mirroring {upstream}")).unwrap_or_default();
+        printer.note(&format!("{} serving {url}{mirroring}", printer.err_palette().tick()));
+        if open {
+            printer.warn(
+                "whoever reaches this server can fetch what the mirror's token opens: `--private` asks them for tokens of their own",
+            );
+        }
         let handle = server.handle();
         let served = server.run(signals.first(&handle, &printer)).await;
         printer.json(&json!({"event": "served", "complete": served.complete}));
@@ -87,6 +134,34 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
         }
         Ok::<_, Failure>(ExitStatus::OK)
     })?
+}
+
+impl MirrorArgs {
+    fn settings(self, location: &Location, home: &Path) -> Result<Option<MirrorSettings>> {
+        let Some(upstream) = self.mirror else { return Ok(None) };
+        let secret = match &self.mirror_token_file {
+            Some(file) => Some(fs_err::read_to_string(file).map_err(|error| CliError::Usage {
+                message: format!("the mirror's token cannot be read: {error}"),
+                hint: Some("name a file with the token and nothing else".to_owned()),
+            })?),
+            None => env(TOKEN),
+        };
+        let secret = secret.map(|secret| secret.trim().to_owned()).filter(|secret| !secret.is_empty());
+        let tokens = secret.map(|secret| Token { server: upstream.clone(), secret: secret.into() });
+        let size = self.mirror_size.map(|size| size.saturating_mul(1_000_000_000));
+        Ok(Some(MirrorSettings {
+            upstream,
+            client: servers::settings(&self.client, tokens.into_iter().collect()),
+            fresh: Duration::from_secs(self.mirror_fresh),
+            keep: self.mirror_keep,
+            size,
+            limit: size.unwrap_or(u64::MAX).min(Limits::default().file),
+            parts: match location {
+                Location::Directory(root) => root.join("mirror-parts"),
+                Location::Bucket { .. } | Location::Memory => home.join("mirror-parts"),
+            },
+        }))
+    }
 }
 
 /// Where `text` says that a repository is.
@@ -145,7 +220,8 @@ impl Log for Lines {
         self.0.json(&json!({
             "event": "request", "time": time, "remote": access.remote, "token": access.token, "method": access.method,
             "path": access.path, "status": access.status, "bytes": access.bytes, "complete": access.complete,
-            "took_ms": took, "agent": access.agent, "cause": access.cause,
+            "took_ms": took, "agent": access.agent, "mirror": access.mirror,
+            "cause": access.cause,
         }));
         self.0.line(&line(access, &time, access.took));
     }
@@ -170,6 +246,9 @@ fn line(access: &AccessRecord, time: &str, took: Duration) -> String {
     );
     if access.bytes > 0 {
         let _ = write!(line, ", {}", crate::printer::style::bytes(access.bytes));
+    }
+    if let Some(mirror) = access.mirror {
+        let _ = write!(line, ", mirror: {mirror}");
     }
     if !access.complete {
         let _ = write!(line, ", broken off");
