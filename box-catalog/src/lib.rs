@@ -6,6 +6,7 @@
 mod bucket;
 pub mod build;
 mod cancel;
+mod delta;
 mod digest;
 mod disk;
 mod error;

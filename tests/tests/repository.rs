@@ -399,3 +399,55 @@ fn a_bucket_is_pushed_to_and_taken_from_without_any_server_of_ours() {
     token.ended_with(0);
     assert!(buckets.object("repository/tokens.json").exists());
 }
+
+#[test]
+fn of_a_new_version_of_a_disk_only_what_is_new_travels() {
+    let (team, desk) = (Sandbox::bare(Caller::Root), Sandbox::bare(Caller::Root));
+    let (server, url) = serve(&team, &[]);
+    let token = token(&team, "ci", "team");
+    for sandbox in [&team, &desk] {
+        sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    }
+    // Eight megabytes that are not zeros on a disk of 32, of which a line changes.
+    let root = team.root().join("system");
+    let noise: String =
+        (0..500_000_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    for (path, content) in
+        [("usr/lib/noise", noise.as_str()), ("sbin/init", "init"), ("etc/os-release", "ID=debian\n")]
+    {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        std::fs::write(path, content).expect("a file");
+    }
+    let image = |version: &str| {
+        std::fs::write(root.join("etc/version"), version).expect("a file");
+        let image = team.root().join(format!("{version}.img"));
+        let mut mke2fs = Command::new("mke2fs");
+        mke2fs.args(["-q", "-t", "ext4", "-F", "-E", "root_owner=0:0", "-d"]);
+        let made = mke2fs.arg(&root).arg(&image).arg("32M").status();
+        assert!(made.expect("mke2fs runs").success());
+        let file = image.to_str().expect("text").to_owned();
+        team.ok(&["box", "push", "team/vm", &file, "--version", version, "--provider", "libvirt"]);
+        image
+    };
+    image("1.0.0");
+    desk.ok(&["box", "add", "team/vm"]).says("team/vm 1.0.0");
+    let second = image("1.1.0");
+    desk.ok(&["box", "add", "team/vm"]).says("team/vm 1.1.0");
+    let out = desk.root().join("out.img");
+    let export = ["box", "export", "team/vm", "--format", "raw", "--output", out.to_str().expect("text")];
+    desk.ok(&export);
+    assert!(std::fs::read(&out).expect("the disk") == std::fs::read(second).expect("the disk"));
+
+    server.signal(Signal::SIGTERM);
+    let requests: Vec<Value> =
+        server.wait().events().into_iter().filter(|event| event["event"] == "request").collect();
+    let sent = |path: &str| -> u64 {
+        let fitting = requests.iter().filter(|request| request["method"] != "PUT" && request["path"] == path);
+        fitting.map(|request| request["bytes"].as_u64().expect("a number")).sum()
+    };
+    assert_eq!(sent("/team/vm/versions/1.0.0/libvirt/amd64/vagrant.box"), 32 << 20);
+    assert_eq!(sent("/team/vm/versions/1.1.0/libvirt/amd64/vagrant.box"), 0);
+    let chunks = sent("/api/v1/chunks/get");
+    assert!(chunks > 0 && chunks < 1 << 20, "{chunks} bytes for what is new");
+}

@@ -7,15 +7,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Fate, Published};
+use crate::delta::FileManifest;
 use crate::{BoxError, Progress, Version};
-
-/// Which chunks a file is made of.
-#[derive(Debug, Serialize)]
-pub(super) struct Manifest {
-    pub size: u64,
-    pub sha256: String,
-    pub chunks: Vec<(Digest, u32)>,
-}
 
 #[derive(Serialize)]
 struct Digests<'a> {
@@ -57,7 +50,11 @@ impl Api<'_> {
     }
 
     /// Hands in what a file is made of; the chunks that are not there come back, where there are any.
-    pub fn put_manifest(&self, to: &Published, manifest: &Manifest) -> Result<Option<Vec<Digest>>, BoxError> {
+    pub fn put_manifest(
+        &self,
+        to: &Published,
+        manifest: &FileManifest,
+    ) -> Result<Option<Vec<Digest>>, BoxError> {
         let path =
             format!("{}/versions/{}/{}/{}/manifest", to.name, to.version, to.provider, to.architecture);
         let answer = self.json(Method::PUT, &path, manifest)?;

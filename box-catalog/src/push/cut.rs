@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use posada_chunks::{Cutter, Digest, Piece, zeros};
 use sha2::{Digest as _, Sha256};
 
-use super::api::Manifest;
+use crate::delta::FileManifest;
 use crate::{BoxError, Cancel, Progress};
 
 /// Bytes that are read at a time.
@@ -94,8 +94,8 @@ impl CutFile {
     }
 
     /// What the repository keeps of it.
-    pub fn manifest(&self) -> Manifest {
-        Manifest {
+    pub fn manifest(&self) -> FileManifest {
+        FileManifest {
             size: self.size,
             sha256: self.sha256.to_string(),
             chunks: self.chunks.iter().map(|place| (place.digest, place.length)).collect(),

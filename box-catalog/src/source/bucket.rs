@@ -61,6 +61,7 @@ impl Source for InBucket<'_> {
                 location: self.at.to_string(),
                 checksum: self.at.checksum().cloned(),
                 signature: None,
+                manifest: None,
             }]);
         }
         let prefix = key.trim_end_matches('/');
@@ -79,6 +80,7 @@ impl Source for InBucket<'_> {
                     location: self.at.at(&key).to_string(),
                     checksum: None,
                     signature: None,
+                    manifest: None,
                 })
             })
             .collect();

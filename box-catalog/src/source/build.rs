@@ -18,6 +18,7 @@ impl Source for Built {
             location: String::new(),
             checksum: None,
             signature: None,
+            manifest: None,
         }])
     }
 

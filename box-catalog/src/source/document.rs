@@ -38,6 +38,9 @@ struct Provider {
     /// Ours.
     #[serde(default)]
     signature: Option<String>,
+    /// Ours.
+    #[serde(default)]
+    manifest: Option<String>,
 }
 
 /// The name and all files that the document from `base` tells of. What has a version that is none is passed over, as is what is
@@ -75,6 +78,7 @@ pub(crate) fn parse(bytes: &[u8], base: &Url) -> Result<(String, Vec<Offer>), St
                 location: location.into(),
                 checksum,
                 signature: provider.signature,
+                manifest: provider.manifest.and_then(|url| base.join(&url).ok()).map(String::from),
             });
         }
     }

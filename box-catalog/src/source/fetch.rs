@@ -6,6 +6,7 @@ use std::path::Path;
 use posada_fetch::{Checksum, Client, Request, Slot};
 
 use super::{Brought, Errand, Offer, Remote, Source, Wanted, beside, form_of, source_of};
+use crate::delta;
 use crate::store::{NewBox, Store, StoredBox};
 use crate::trust::{Claim, MAX_SIGNATURE};
 use crate::{BoxError, BoxRef, Cancel, Form, Progress, VersionReq, host_architecture};
@@ -131,11 +132,16 @@ impl Store {
             slot.clear()?;
             slot = open()?;
         }
-        let url = remote.signed.as_ref().unwrap_or(&remote.url).clone();
-        let request = Request { url, checksum: remote.checksum.clone(), limit: LIMIT };
-        let came = slot.fetch(errand.client, &request, &Told(errand.progress), errand.stop)?;
-        let signed = self.signed(errand, offer, remote, &came.path);
-        let added = signed.and_then(|()| self.add(&came.path, new, errand.progress, errand.cancel));
+        let came = match delta::fetch(errand, offer, remote, slot.directory())? {
+            Some(path) => path,
+            None => {
+                let url = remote.signed.as_ref().unwrap_or(&remote.url).clone();
+                let request = Request { url, checksum: remote.checksum.clone(), limit: LIMIT };
+                slot.fetch(errand.client, &request, &Told(errand.progress), errand.stop)?.path
+            }
+        };
+        let signed = self.signed(errand, offer, remote, &came);
+        let added = signed.and_then(|()| self.add(&came, new, errand.progress, errand.cancel));
         // What only lacked room or time is kept for the next time.
         if !matches!(added, Err(BoxError::Cancelled | BoxError::DiskFull(_) | BoxError::Io { .. })) {
             slot.clear()?;

@@ -47,6 +47,7 @@ impl<'a> Oci<'a> {
             location: digest.to_string(),
             checksum: None,
             signature: None,
+            manifest: None,
         })
     }
 

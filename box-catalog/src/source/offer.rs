@@ -18,6 +18,8 @@ pub struct Offer {
     pub architecture: Option<String>,
     /// Whether it is the one for those who ask for no architecture.
     pub default_architecture: bool,
+    /// Where its repository says which chunks it is made of, where it does.
+    pub manifest: Option<String>,
     /// Where it is, in the source's own words; not shown.
     pub location: String,
     /// What its content has to come to.
@@ -162,6 +164,7 @@ mod tests {
             location: format!("{version} {provider} {architecture}"),
             checksum: None,
             signature: None,
+            manifest: None,
         }
     }
 

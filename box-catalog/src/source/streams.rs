@@ -103,6 +103,7 @@ pub(super) fn offers(
                     location: at(base, &item.path)?.into(),
                     checksum: Some(checksum),
                     signature: None,
+                    manifest: None,
                 });
             }
         }

@@ -19,6 +19,7 @@ impl Source for WebFile {
             location: String::new(),
             checksum: self.0.checksum().cloned(),
             signature: None,
+            manifest: None,
         }])
     }
 

@@ -17,7 +17,7 @@ use crate::{BoxError, Cancel, Progress};
 
 impl Store {
     /// The chunks of all boxes.
-    pub(super) fn chunks(&self) -> Result<ChunkStore, BoxError> {
+    pub(crate) fn chunks(&self) -> Result<ChunkStore, BoxError> {
         let path = self.layout.chunks();
         ChunkStore::open(&path).map_err(|error| BoxError::chunks(path, error))
     }
@@ -67,6 +67,13 @@ impl Store {
         }
         stored.lease = lease;
         Ok(stored)
+    }
+
+    /// The box with a hold on its disk image, where that is in place; `None` where the box is gone.
+    pub(crate) fn leased(&self, mut stored: StoredBox) -> Result<Option<StoredBox>, BoxError> {
+        let Some(lease) = Lease::take(&stored.home)? else { return Ok(None) };
+        stored.lease = lease;
+        Ok(Some(stored))
     }
 
     /// Divides the raw disk image of a box into chunks; its directory then says which. Where that was done before, only

@@ -6,6 +6,7 @@ mod bucket;
 mod build;
 mod chunks;
 mod crash;
+mod delta;
 mod disks;
 mod foreign;
 mod formats;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         remote::trials(),
         oci::trials(),
         bucket::trials(),
+        delta::trials(),
     ];
     let trials: Vec<Trial> = trials.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,7 +1,7 @@
 //! Boxes from a catalog and from web servers, which are one of our own on the loopback.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -68,9 +68,16 @@ impl Site {
 
     /// One request a connection, whole files only.
     fn answer(&self, mut stream: TcpStream) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut lines = reader.by_ref().lines().map_while(Result::ok);
         let Some(first) = lines.next() else { return };
         let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        // What is sent and not read would have the connection broken off.
+        let length = headers.iter().find_map(|header| {
+            let (name, value) = header.split_once(": ")?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.parse().unwrap())
+        });
+        reader.take(length.unwrap_or(0)).read_to_end(&mut Vec::new()).unwrap();
         let path = first.split(' ').nth(1).unwrap().to_owned();
         let mut inner = self.0.lock().unwrap();
         inner.asked.push(path.clone());
@@ -95,12 +102,12 @@ impl Site {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A store that fetches from `base`.
-fn store(world: &World, base: &str, tokens: Vec<posada_fetch::Token>) -> Store {
+pub fn store(world: &World, base: &str, tokens: Vec<posada_fetch::Token>) -> Store {
     let settings = Settings { proxies: false, tokens, ..Settings::default() };
     world.store.clone().with_remotes(Remotes {
         settings,

@@ -60,6 +60,12 @@ impl Slot {
         }
     }
 
+    /// Its directory, which goes when it is cleared.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Fetches the file, or what is missing of it.
     ///
     /// # Errors
