@@ -1,8 +1,11 @@
 //! A team's repository: served, filled, and read back, by the binary alone.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 
 use nix::sys::signal::Signal;
 use posada_tests::buckets::Buckets;
@@ -221,6 +224,77 @@ fn a_mirror_has_what_was_fetched_through_it_when_upstream_is_gone() {
         .run(&["box", "serve", "x", "--mirror", &url, "--mirror-token-file", "none"])
         .ended_with(2)
         .says("none");
+}
+
+/// A catalog with one file, of which all but the first 2 MiB come when `rest` says so; which part of it each request was for.
+fn hesitant_catalog(content: String, rest: Arc<AtomicBool>) -> (String, mpsc::Receiver<u64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (sender, asked) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, content) = (stream.expect("a connection"), content.clone());
+            let (sender, rest) = (sender.clone(), rest.clone());
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+                let mut lines =
+                    reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+                let first = lines.next().unwrap_or_default();
+                let range = lines
+                    .find_map(|line| Some(line.to_lowercase().strip_prefix("range: bytes=")?.to_owned()));
+                let close = "connection: close\r\n";
+                let Some(range) = range else {
+                    let document =
+                        r#"{"versions":[{"version":"1","providers":[{"name":"lxc","url":"a.box"}]}]}"#;
+                    let (length, body) = match first.starts_with("HEAD") {
+                        true => (content.len(), ""),
+                        false if first.contains("minisig") => (0, ""),
+                        false => (document.len(), document),
+                    };
+                    let head =
+                        format!("HTTP/1.1 200 OK\r\n{close}etag: \"a\"\r\ncontent-length: {length}\r\n\r\n");
+                    let _ = write!(stream, "{head}{body}");
+                    return;
+                };
+                let start: usize =
+                    range.split('-').next().and_then(|start| start.parse().ok()).expect("a start");
+                let _ = sender.send(start as u64);
+                let (length, last, all) = (content.len() - start, content.len() - 1, content.len());
+                let head = format!(
+                    "HTTP/1.1 206 Partial\r\n{close}etag: \"a\"\r\ncontent-length: {length}\r\ncontent-range: bytes {start}-{last}/{all}\r\n\r\n"
+                );
+                let end = if rest.load(Ordering::Relaxed) { all } else { 2 << 20 };
+                let _ = stream.write_all(&[head.as_bytes(), &content.as_bytes()[start..end]].concat());
+                // Until the client has enough of it.
+                let _ = reader.read(&mut [0]);
+            });
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_mirror_that_is_killed_goes_on_where_it_was() {
+    let content = text(5 << 20);
+    let rest = Arc::new(AtomicBool::new(false));
+    let (upstream, asked) = hesitant_catalog(content.clone(), rest.clone());
+    let sandbox = Sandbox::bare(Caller::Root);
+    let (server, url) = serve(&sandbox, &["--mirror", &upstream]);
+    let path = "/team/web/versions/1/lxc/unknown/vagrant.box";
+    let mut stream = net::connect(port(&url)).expect("a connection");
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("a request");
+    stream.read_exact(&mut vec![0; 2 << 20]).expect("what came");
+    server.signal(Signal::SIGKILL);
+    let _ = server.wait();
+    assert_eq!(asked.try_iter().collect::<Vec<_>>(), [0]);
+    rest.store(true, Ordering::Relaxed);
+    let (server, url) = serve(&sandbox, &["--mirror", &upstream]);
+    assert!(net::http_get(port(&url), path).ends_with(&content), "the whole file");
+    let next = asked.try_iter().next().expect("a request");
+    // The second block may have been on its way into the journal.
+    assert!([1 << 20, 2 << 20].contains(&next), "what came does not come again: {next}");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code, 0);
 }
 
 /// A whole system goes there and comes back: `up` fetches the box that its Vmfile names.

@@ -250,10 +250,13 @@ mod tests {
     use crate::document::FileEntry;
     use crate::names::{BoxName, Part, VersionName};
 
+    fn document_text() -> String {
+        "<script>alert(1)</script> & \"quoted\" '><img src=x onerror=alert(2)>\nmore".into()
+    }
+
     fn hostile() -> BoxDocument {
         let mut document = BoxDocument::new(BoxName::parse("team/web").unwrap());
-        document.description =
-            "<script>alert(1)</script> & \"quoted\" '><img src=x onerror=alert(2)>\nmore".into();
+        document.description = document_text();
         let part = |text| Part::parse(text).unwrap();
         let file = FileEntry {
             provider: part("libvirt"),
@@ -280,6 +283,19 @@ mod tests {
             pages.refusal(query, Some(query)).unwrap(),
         ] {
             assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+        }
+        let text = serde_json::json!({"description": document_text(), "versions": [{"version": "1", "created_at": "<script>",
+            "providers": [{"name": "lxc", "url": "a?<script>"}]}]});
+        let (name, url) =
+            (BoxName::parse("team/web").unwrap(), url::Url::parse("http://other/<img").unwrap());
+        let now = chrono::DateTime::UNIX_EPOCH;
+        let mirrored = crate::mirror::parse(text.to_string().as_bytes(), &name, &url, &url, now).unwrap();
+        for page in [
+            pages.of_mirrored(&mirrored, "http://host:7070").unwrap(),
+            pages.index(&[], &[mirrored], "", "http://host:7070").unwrap(),
+        ] {
+            assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+            assert!(page.contains("mirrored from other"), "{page}");
         }
         let page = pages.of_box(&hostile(), "http://host:7070").unwrap();
         assert!(page.contains("&lt;script&gt;alert(1)"), "{page}");

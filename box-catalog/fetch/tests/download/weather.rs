@@ -266,3 +266,68 @@ fn a_token_is_shown_to_its_own_server_only() {
     assert_eq!(server.seen()[0].headers["authorization"], "Bearer secret");
     assert_eq!(other.seen().len(), 1);
 }
+
+#[test]
+fn what_nobody_goes_on_with_is_swept_and_what_somebody_holds_is_not() {
+    let content = noise(1, 100);
+    let server = Server::start(move |asked| Answer::good(&content, TAG, asked));
+    let bench = Bench::new();
+    bench.fetch(&server.url, None).unwrap();
+    let sweep = |idle| posada_fetch::Slot::sweep(bench.cache.path(), idle).unwrap();
+    assert_eq!(sweep(std::time::Duration::from_secs(3600)), 0, "it is young");
+    let held = bench.slot(&server.url);
+    assert_eq!(sweep(std::time::Duration::ZERO), 0, "it is held");
+    drop(held);
+    assert_eq!(sweep(std::time::Duration::ZERO), 1);
+    assert_eq!(bench.files(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(
+        posada_fetch::Slot::sweep(&bench.cache.path().join("none"), std::time::Duration::ZERO).unwrap(),
+        0
+    );
+}
+
+/// Which bytes are there, and in which file.
+#[derive(Default)]
+struct Watch {
+    part: Mutex<Option<std::sync::Arc<std::fs::File>>>,
+    there: Mutex<Vec<std::ops::Range<u64>>>,
+}
+
+impl posada_fetch::Progress for Watch {
+    fn begin(&self, _: Option<u64>, _: u64) {
+        self.there.lock().unwrap().clear();
+    }
+    fn came(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+    fn grows(&self, part: &std::sync::Arc<std::fs::File>) {
+        *self.part.lock().unwrap() = Some(part.clone());
+    }
+    fn there(&self, bytes: std::ops::Range<u64>) {
+        self.there.lock().unwrap().push(bytes);
+    }
+}
+
+#[test]
+fn who_reads_along_is_told_of_all_bytes_also_of_those_that_came_earlier() {
+    use std::os::unix::fs::FileExt as _;
+    let content = noise(1, SIZE);
+    let kept = content.clone();
+    let server = Server::start(move |asked| Answer::good(&kept, TAG, asked));
+    let bench = Bench::new();
+    let request = posada_fetch::Request { url: server.url.clone(), checksum: None, limit: 1 << 30 };
+    let watch = Watch::default();
+    let slot = bench.slot(&server.url);
+    slot.fetch(&bench.client, &request, &watch, &bench.stop).unwrap();
+    let (part, mut there) = (watch.part.into_inner().unwrap().unwrap(), watch.there.into_inner().unwrap());
+    for bytes in &there {
+        let mut read = vec![0; (bytes.end - bytes.start) as usize];
+        part.read_exact_at(&mut read, bytes.start).unwrap();
+        assert!(read == content[bytes.start as usize..bytes.end as usize]);
+    }
+    there.sort_by_key(|bytes| bytes.start);
+    let end = there.iter().fold(0, |end, bytes| {
+        assert_eq!(bytes.start, end, "each byte once, and none left out");
+        bytes.end
+    });
+    assert_eq!(end, SIZE as u64);
+}

@@ -18,7 +18,9 @@
 
 mod catalog;
 mod document;
+mod documents;
 mod figures;
+mod keep;
 mod parse;
 mod reach;
 mod settings;
@@ -31,16 +33,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
 use posada_fetch::{Client, FetchError, Slot, Stop};
 use tokio::sync::{Semaphore, watch};
 use url::Url;
 
+use crate::ServerError;
 use crate::http::Log;
 use crate::names::{BoxName, Part, VersionName};
-use crate::refusal::Refusal;
-use crate::repository::no_box;
-use crate::{Repository, ServerError, Sha256};
 
 pub(crate) use catalog::of_box;
 pub(crate) use document::{Kept, MirrorDocument, MirrorFile, MirrorVersion};
@@ -52,15 +51,13 @@ pub use settings::MirrorSettings;
 pub(crate) use upstream::Failed;
 pub(crate) use via::Via;
 
-use upstream::{Answer, Upstream};
+use upstream::Upstream;
 use via::Pseudonym;
 
 /// How many files are fetched at once; further ones wait.
 const AT_ONCE: usize = 8;
-/// How long an upstream that could not be reached is not asked for what is here.
+/// How long an upstream that could not be reached is not asked for what is here, nor again for a file that is wrong.
 const DOWN: Duration = Duration::from_secs(30);
-/// How exactly it is known when a file was last wanted.
-const ASKED: TimeDelta = TimeDelta::hours(1);
 
 /// Which file of which box.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,6 +78,8 @@ pub(crate) struct Mirror {
     /// Who asks for which document: the others wait for the answer.
     asking: Mutex<HashMap<BoxName, Weak<tokio::sync::Mutex<()>>>>,
     transfers: Mutex<HashMap<Place, transfer::Transfer>>,
+    /// Files that did not come and would not now, either.
+    refused: Mutex<HashMap<Place, (Instant, Failed)>>,
     turns: Arc<Semaphore>,
     /// Since when, and why, upstream cannot be reached.
     down: Mutex<Option<(Instant, Failed)>>,
@@ -126,6 +125,7 @@ impl Mirror {
             figures: Figures::default(),
             asking: Mutex::default(),
             transfers: Mutex::default(),
+            refused: Mutex::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             down: Mutex::default(),
             stop: Stop::default(),
@@ -136,284 +136,6 @@ impl Mirror {
     /// From whom it has its boxes, for people.
     pub(crate) fn host(&self) -> String {
         host(&self.upstream.url)
-    }
-
-    /// The document of a box, as current as it has to be.
-    pub(crate) async fn document(
-        &self,
-        repository: &Repository,
-        name: &BoxName,
-        via: &Via,
-    ) -> Result<Found, Refusal> {
-        let via_told = via.through(&self.pseudonym)?;
-        if let Some(document) = self.fresh(repository, name).await? {
-            return Ok(self.found(document, How::Hit));
-        }
-        // What another mirror asks does not wait: it may be what it waits for itself.
-        let lock = self.lock(name);
-        let _asking = if via.is_direct() { Some(lock.lock().await) } else { None };
-        if let Some(document) = self.fresh(repository, name).await? {
-            return Ok(self.found(document, How::Hit));
-        }
-        let before = self.stored(repository, name).await?;
-        if let (Some(before), Some(why)) = (&before, self.is_down()) {
-            return Ok(self.found(before.clone(), How::Stale(why.message)));
-        }
-        match self.refresh(repository, name, before.as_ref(), via_told).await {
-            Ok(document) if document.versions.is_empty() => Err(no_box(name)),
-            Ok(document) => Ok(self.found(document, How::Miss)),
-            Err(failed) => {
-                self.figures.failed();
-                match before.filter(|_| failed.passing) {
-                    Some(before) => {
-                        *self.down.lock().unwrap_or_else(PoisonError::into_inner) =
-                            Some((Instant::now(), failed.clone()));
-                        Ok(self.found(before, How::Stale(failed.message)))
-                    }
-                    None => Err(failed.into()),
-                }
-            }
-        }
-    }
-
-    /// What is known of a box, however old; upstream is asked where nothing is.
-    pub(crate) async fn any_document(
-        &self,
-        repository: &Repository,
-        name: &BoxName,
-        via: &Via,
-    ) -> Result<MirrorDocument, Refusal> {
-        via.through(&self.pseudonym)?;
-        match self.stored(repository, name).await? {
-            Some(document) => Ok(document),
-            None => Ok(self.document(repository, name, via).await?.document),
-        }
-    }
-
-    fn found(&self, document: MirrorDocument, how: How) -> Found {
-        self.figures.document(&how);
-        Found { document, how }
-    }
-
-    async fn stored(
-        &self,
-        repository: &Repository,
-        name: &BoxName,
-    ) -> Result<Option<MirrorDocument>, ServerError> {
-        let stored = repository.mirrored(name).await?;
-        Ok(stored.filter(|document| document.upstream == self.upstream.url && !document.versions.is_empty()))
-    }
-
-    async fn fresh(
-        &self,
-        repository: &Repository,
-        name: &BoxName,
-    ) -> Result<Option<MirrorDocument>, ServerError> {
-        let stored = self.stored(repository, name).await?;
-        Ok(stored.filter(|document| self.is_fresh(document.checked)))
-    }
-
-    fn is_fresh(&self, checked: DateTime<Utc>) -> bool {
-        // A clock that was set back makes nothing fresh.
-        (Utc::now() - checked).to_std().is_ok_and(|age| age < self.settings.fresh)
-    }
-
-    fn lock(&self, name: &BoxName) -> Arc<tokio::sync::Mutex<()>> {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        asking.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = asking.get(name).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        asking.insert(name.clone(), Arc::downgrade(&lock));
-        lock
-    }
-
-    fn is_down(&self) -> Option<Failed> {
-        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = DOWN.min(self.settings.fresh);
-        down.as_ref().filter(|(since, _)| since.elapsed() < wait).map(|(_, why)| why.clone())
-    }
-
-    /// Asks upstream, and keeps what it says.
-    async fn refresh(
-        &self,
-        repository: &Repository,
-        name: &BoxName,
-        before: Option<&MirrorDocument>,
-        via: String,
-    ) -> Result<MirrorDocument, Failed> {
-        let etag = before.and_then(|before| before.etag.as_deref());
-        let now = Utc::now();
-        let answer = self.upstream.document(name, etag, via).await?;
-        *self.down.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let url = &self.upstream.url;
-        let fetched = match answer {
-            Answer::Same => None,
-            Answer::Gone if before.is_none() => return Err(self.gone(name)),
-            Answer::Gone => Some(MirrorDocument::without_versions_of(name.clone(), url.clone(), now)),
-            Answer::Document { bytes, etag, from } => {
-                let parsed = parse::parse(&bytes, name, url, &from, now);
-                let parsed =
-                    parsed.map_err(|why| Failed::passing(format!("`{}`: {why}", posada_fetch::shown(&from))));
-                Some(MirrorDocument { etag, ..parsed? })
-            }
-        };
-        let kept = repository.change_mirrored(name, |before| match (&fetched, before) {
-            (Some(fetched), before) => {
-                let mut after = fetched.clone();
-                if let Some(before) = before {
-                    after.follow(before);
-                }
-                Some(after)
-            }
-            (None, before) => before.map(|before| MirrorDocument { checked: now, ..before }),
-        });
-        kept.await?.ok_or_else(|| Failed::passing("what was known of it went away just now"))
-    }
-
-    fn gone(&self, name: &BoxName) -> Failed {
-        Failed::not_found(format!("there is no box {name}, and none at {}", self.host()))
-    }
-
-    /// Whether a file that is here is what its catalog offers now.
-    pub(crate) async fn is_current(
-        &self,
-        repository: &Repository,
-        place: &Place,
-        file: &MirrorFile,
-        kept: &Kept,
-    ) -> bool {
-        if file.checksum.is_some() || kept.validator.is_none() || self.is_fresh(kept.checked) {
-            return true;
-        }
-        match self.upstream.head(&file.url).await {
-            Ok((Some(validator), _)) if Some(&validator) != kept.validator.as_ref() => false,
-            Ok((Some(_), _)) => {
-                let kept = Kept { checked: Utc::now(), ..kept.clone() };
-                self.write_kept(repository, place, file, kept, None).await;
-                true
-            }
-            // Nobody can tell: an office whose line is down goes on with what it has.
-            Ok((None, _)) | Err(_) => true,
-        }
-    }
-
-    /// How large a file is that is not here.
-    pub(crate) async fn size_of(&self, file: &MirrorFile) -> Result<Option<u64>, Failed> {
-        match file.size {
-            Some(size) => Ok(Some(size)),
-            None => Ok(self.upstream.head(&file.url).await?.1),
-        }
-    }
-
-    /// Somebody wants a file that is here.
-    pub(crate) async fn asked(&self, repository: &Repository, place: &Place, file: &MirrorFile, kept: &Kept) {
-        self.figures.hit();
-        let now = Utc::now();
-        if now - kept.asked >= ASKED {
-            self.write_kept(repository, place, file, Kept { asked: now, ..kept.clone() }, None).await;
-        }
-    }
-
-    /// The signature of a file, where there is one.
-    pub(crate) async fn signature(
-        &self,
-        repository: &Repository,
-        place: &Place,
-        file: &MirrorFile,
-    ) -> Result<String, Refusal> {
-        let known = file.signature.clone().or_else(|| file.beside.clone());
-        let found = match known {
-            Some(known) => Some(known),
-            None => {
-                let found = self.upstream.signature(&file.url).await?;
-                if let (Some(found), Some(kept)) = (&found, &file.kept) {
-                    self.write_kept(repository, place, file, kept.clone(), Some(found.clone())).await;
-                }
-                found
-            }
-        };
-        found.ok_or_else(|| Refusal::not_found("this file is not signed"))
-    }
-
-    /// Writes down that a file is here.
-    async fn keep(
-        &self,
-        repository: &Repository,
-        place: &Place,
-        file: &MirrorFile,
-        size: u64,
-        sha256: Sha256,
-        validator: Option<String>,
-    ) -> Result<(), Failed> {
-        // Without it the file is as good; who wants it asks for it then.
-        let beside = match file.signature {
-            Some(_) => None,
-            None => self.upstream.signature(&file.url).await.ok().flatten(),
-        };
-        let now = Utc::now();
-        let kept = Kept { sha256, size, validator, checked: now, asked: now };
-        self.change_kept(repository, place, file, kept, beside).await
-    }
-
-    /// The same, where it is no harm when it does not come about.
-    async fn write_kept(
-        &self,
-        repository: &Repository,
-        place: &Place,
-        file: &MirrorFile,
-        kept: Kept,
-        beside: Option<String>,
-    ) {
-        if let Err(failed) = self.change_kept(repository, place, file, kept, beside).await {
-            self.note(&format!("what is known of {place} is not written down: {}", failed.message));
-        }
-    }
-
-    async fn change_kept(
-        &self,
-        repository: &Repository,
-        place: &Place,
-        file: &MirrorFile,
-        kept: Kept,
-        beside: Option<String>,
-    ) -> Result<(), Failed> {
-        let change = |before: Option<MirrorDocument>| {
-            let mut document = before?;
-            let there = document.file_mut(&place.version, &place.provider, &place.architecture)?;
-            // Another file by now: this one is nobody's.
-            if !there.is_same_content(file) {
-                return None;
-            }
-            let old = there.kept.replace(kept.clone());
-            if beside.is_some() {
-                there.beside.clone_from(&beside);
-            }
-            if let Some(old) = old.filter(|old| old.sha256 != kept.sha256) {
-                document.drop_file(old.sha256, kept.checked);
-            }
-            Some(document)
-        };
-        repository.change_mirrored(&place.name, change).await?;
-        Ok(())
-    }
-
-    /// What another server has made of a file since `file` was read.
-    async fn kept(
-        &self,
-        repository: &Repository,
-        place: &Place,
-        file: &MirrorFile,
-    ) -> Result<Option<Kept>, Failed> {
-        let Some(document) = self.stored(repository, &place.name).await? else { return Ok(None) };
-        let now = document.file(&place.version, &place.provider, &place.architecture);
-        let kept = now.filter(|now| now.is_same_content(file)).and_then(|now| now.kept.clone());
-        let seen = file.kept.as_ref();
-        let is_new = |kept: &Kept| {
-            seen.is_none_or(|seen| (seen.sha256, &seen.validator) != (kept.sha256, &kept.validator))
-        };
-        Ok(kept.filter(is_new))
     }
 
     /// The place where a file is fetched to.
@@ -458,6 +180,17 @@ impl Mirror {
 
     fn transfers(&self) -> MutexGuard<'_, HashMap<Place, transfer::Transfer>> {
         self.transfers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it is remembered what did not come.
+    fn memory(&self) -> Duration {
+        DOWN.min(self.settings.fresh)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, HashMap<Place, (Instant, Failed)>> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|_, (since, _)| since.elapsed() < self.memory());
+        refused
     }
 
     fn note(&self, text: &str) {

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -50,6 +51,11 @@ impl Mirror {
             return transfer.clone();
         }
         let transfer = Transfer(Arc::new(Reach::new(self.figures.bytes.clone())));
+        // Clients try again at once: a file that is wrong does not come each time.
+        if let Some((_, failed)) = self.refused().get(place) {
+            transfer.0.end(End::Failed(failed.clone()));
+            return transfer;
+        }
         transfers.insert(place.clone(), transfer.clone());
         let (this, repository) = (self.clone(), repository.clone());
         let (place, file, reach) = (place.clone(), file.clone(), transfer.0.clone());
@@ -61,6 +67,11 @@ impl Mirror {
                 carried = this.carry(&repository, &place, &file, &reach) => carried,
                 _ = stopping.wait_for(|stopping| *stopping) => Err(FetchError::Cancelled.into()),
             };
+            if let Err(failed) = carried.as_ref().map_err(Clone::clone)
+                && failed.will_not_pass()
+            {
+                this.refused().insert(place.clone(), (Instant::now(), failed));
+            }
             // First out of the list: who finds it there finds it alive.
             this.transfers().remove(&place);
             match carried {

@@ -52,6 +52,11 @@ impl Failed {
         Self { passing: false, ..Self::passing(message) }
     }
 
+    /// Whether upstream would do the same again.
+    pub(super) fn will_not_pass(&self) -> bool {
+        !self.passing && self.status == StatusCode::BAD_GATEWAY
+    }
+
     /// There is none.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self { status: StatusCode::NOT_FOUND, ..Self::lasting(message) }

@@ -49,7 +49,7 @@ impl Retention {
             return 0;
         }
         let newest = document.released().next().map(|version| version.version.clone());
-        let limit = self.days.map(|days| now - TimeDelta::days(days.into()));
+        let limit = self.days.map(|days| days_before(now, days));
         let mut rank = 0;
         document.drop_versions(now, |version| {
             let Some(released) = version.released.filter(|_| version.state != State::Open) else {
@@ -61,6 +61,11 @@ impl Retention {
             beyond && old && Some(&version.version) != newest.as_ref()
         })
     }
+}
+
+/// So many days before `now`; more than there were is the beginning of time.
+pub(super) fn days_before(now: DateTime<Utc>, days: u32) -> DateTime<Utc> {
+    now.checked_sub_signed(TimeDelta::days(days.into())).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
 impl Repository {
@@ -236,6 +241,7 @@ mod tests {
         assert_eq!(left(by(Some(1), Some(60)), document(&days)), ["3", "2", "1"]);
         assert_eq!(left(by(Some(0), None), document(&days)), ["3"], "the newest stays");
         assert_eq!(left(by(None, Some(0)), document(&[1])), ["0"], "the newest stays");
+        assert_eq!(left(by(None, Some(u32::MAX)), document(&days)).len(), 4, "longer than time");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Boxes of another catalog, and which of their files are here.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::Repository;
+use super::gc::days_before;
 use crate::ServerError;
 use crate::digest::Sha256;
 use crate::mirror::MirrorDocument;
@@ -58,7 +59,7 @@ impl Repository {
         keep: Option<u32>,
         size: Option<u64>,
     ) -> Result<usize, ServerError> {
-        let limit = keep.map(|days| now - TimeDelta::days(days.into()));
+        let limit = keep.map(|days| days_before(now, days));
         let documents = self.all_mirrored().await?;
         let mut files: Vec<_> = documents
             .iter()

@@ -9,7 +9,7 @@ use posada_tests::buckets::Buckets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Running, bundle, cut, expect, file, noise, start_at};
+use crate::support::{Running, bundle, cut, expect, file, mirroring, noise, start_at};
 
 fn dir() -> Arc<TempDir> {
     Arc::new(tempfile::tempdir().unwrap())
@@ -74,6 +74,29 @@ async fn a_repository_in_a_bucket_does_what_one_in_a_directory_does() {
     let whole = server.get(&file("team/web", "1.1")).send().await.unwrap();
     assert!(whole.bytes().await.unwrap()[..] == second[..]);
     expect(server.get(&file("team/web", "1.0")).send().await.unwrap(), 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_keeps_what_it_has_in_a_bucket() {
+    let dir = dir();
+    let buckets = Buckets::start(dir.path());
+    let mut upstream = crate::support::start(Settings::default()).await;
+    upstream.publish("team/web", "1.0", noise(1, 300_000)).await;
+    let settings = mirroring(&dir, Settings::default(), &upstream.base, Duration::ZERO, |_| {});
+    let mirror = start_at(&location(&buckets), dir.clone(), settings.clone()).await;
+    for server in 0..2 {
+        let mirror = match server {
+            0 => &mirror,
+            _ => &start_at(&location(&buckets), dir.clone(), settings.clone()).await,
+        };
+        expect(mirror.catalog("team/web").await, 200).await;
+        let came = mirror.get(&file("team/web", "1.0")).send().await.unwrap().bytes().await.unwrap();
+        assert!(came == noise(1, 300_000));
+        mirror.settled().await;
+        if server == 0 {
+            upstream.tell_to_stop().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What goes wrong between a mirror and its upstream: upstreams that say and do anything.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,7 +187,7 @@ async fn many_who_ask_at_once_share_one_fetch_and_have_it_while_it_comes() {
 async fn what_is_not_what_the_catalog_says_is_cut_before_its_end_and_never_kept() {
     let content = noise(1, 300_000);
     let odd = Odd::start(of_box(provider(Some(b"another")), with_ranges(content.clone(), "a"))).await;
-    let server = mirror_of(&odd, FRESH).await;
+    let server = mirror_of(&odd, Duration::ZERO).await;
     for _ in 0..2 {
         let answer = get(&server).await;
         // Where it is known before the answer begins, it is told.
@@ -203,6 +203,17 @@ async fn what_is_not_what_the_catalog_says_is_cut_before_its_end_and_never_kept(
     // As soon as it is right, it is had.
     odd.answer(of_box(provider(Some(b"another")), with_ranges(b"another".to_vec(), "b")));
     assert_eq!(get(&server).await.bytes().await.unwrap(), "another");
+
+    // Clients that try again do not bring it again and again.
+    let odd = Odd::start(of_box(provider(Some(b"another")), with_ranges(content, "a"))).await;
+    let server = mirror_of(&odd, FRESH).await;
+    let _ = get(&server).await.bytes().await;
+    server.settled().await;
+    for _ in 0..3 {
+        let refused = expect(get(&server).await, 502).await;
+        assert!(refused["error"].as_str().unwrap().contains("not what was promised"), "{refused}");
+    }
+    assert_eq!(odd.asked("GET /team/a.box"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -382,4 +393,53 @@ async fn what_nobody_asks_for_is_let_go_and_comes_again() {
     assert!(get(&server).await.bytes().await.unwrap() == content);
     server.settled().await;
     assert_eq!(collect(40, Some(30), None).await.0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_mirrors_of_one_storage_share_a_fetch() {
+    let content = noise(1, 200_000);
+    let (sender, slow) = slowly(content.len());
+    let odd = Odd::start(of_box(provider(Some(&content)), slow)).await;
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let settings = || mirroring(&dir, Settings::default(), &odd.base, FRESH, |_| {});
+    let (one, other) = (start_in(dir.clone(), settings()).await, start_in(dir.clone(), settings()).await);
+    sender.send(content[..1000].to_vec()).unwrap();
+    let mut stream = get(&one).await.bytes_stream();
+    let mut came = stream.next().await.unwrap().unwrap().to_vec();
+    // The other one waits for it; what it gives out in the end is what this one took in.
+    let second = tokio::spawn(other.get(&file("team/web", "1")).send());
+    sender.send(content[1000..].to_vec()).unwrap();
+    while let Some(bytes) = stream.next().await {
+        came.extend_from_slice(&bytes.unwrap());
+    }
+    assert!(came == content);
+    assert!(second.await.unwrap().unwrap().bytes().await.unwrap() == content);
+    assert_eq!(odd.asked("GET /team/a.box"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_says_nothing_is_given_up() {
+    let silent = Arc::new(AtomicBool::new(true));
+    let says_nothing = Arc::clone(&silent);
+    let router = Router::new().fallback(async move || {
+        if says_nothing.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        catalog(&provider(None))
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let server = mirror(Settings::default(), &base, Duration::ZERO, |mirror| {
+        mirror.client.stall = Duration::from_millis(100);
+    });
+    let server = server.await;
+    let refused = expect(server.catalog("team/web").await, 504).await;
+    assert!(refused["error"].as_str().unwrap().contains("nothing came"), "{refused}");
+    silent.store(false, Ordering::Relaxed);
+    expect(server.catalog("team/web").await, 200).await;
+    silent.store(true, Ordering::Relaxed);
+    let stale = server.catalog("team/web").await;
+    assert!(stale.headers().contains_key("warning"));
+    expect(stale, 200).await;
 }
