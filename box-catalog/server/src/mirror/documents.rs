@@ -6,7 +6,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::upstream::Answer;
-use super::{Failed, Found, How, Mirror, MirrorDocument, Via, parse};
+use super::{DOWN, Failed, Found, How, Mirror, MirrorDocument, Via, parse};
 use crate::names::BoxName;
 use crate::refusal::Refusal;
 use crate::repository::no_box;
@@ -31,9 +31,10 @@ impl Mirror {
             return Ok(self.found(document, How::Hit));
         }
         let before = self.stored(repository, name).await?;
-        if let (Some(before), Some(why)) = (&before, self.is_down()) {
+        if let (Some(before), Some(why)) = (&before, self.down.why()) {
             return Ok(self.found(before.clone(), How::Stale(why.message)));
         }
+        let began = Instant::now();
         match self.refresh(repository, name, before.as_ref(), via_told).await {
             Ok(document) if document.versions.is_empty() => Err(no_box(name)),
             Ok(document) => Ok(self.found(document, How::Miss)),
@@ -41,8 +42,7 @@ impl Mirror {
                 self.figures.failed();
                 match before.filter(|_| failed.passing) {
                     Some(before) => {
-                        *self.down.lock().unwrap_or_else(PoisonError::into_inner) =
-                            Some((Instant::now(), failed.clone()));
+                        self.down.failed(began, &failed, self.settings.fresh, DOWN);
                         Ok(self.found(before, How::Stale(failed.message)))
                     }
                     None => Err(failed.into()),
@@ -104,11 +104,6 @@ impl Mirror {
         lock
     }
 
-    fn is_down(&self) -> Option<Failed> {
-        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        down.as_ref().filter(|(since, _)| since.elapsed() < self.memory()).map(|(_, why)| why.clone())
-    }
-
     /// Asks upstream, and keeps what it says.
     async fn refresh(
         &self,
@@ -120,7 +115,7 @@ impl Mirror {
         let etag = before.and_then(|before| before.etag.as_deref());
         let now = Utc::now();
         let answer = self.upstream.document(name, etag, via).await?;
-        *self.down.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.down.answered();
         let url = &self.upstream.url;
         let fetched = match answer {
             Answer::Same => None,

@@ -1,8 +1,10 @@
 //! Files that are here: whether they are still what the catalog offers, and what is written down of them.
 
+use std::time::Instant;
+
 use chrono::{TimeDelta, Utc};
 
-use super::{Failed, Kept, Mirror, MirrorDocument, MirrorFile, Place};
+use super::{DOWN, Failed, Kept, Mirror, MirrorDocument, MirrorFile, Place};
 use crate::refusal::Refusal;
 use crate::{Repository, Sha256};
 
@@ -21,6 +23,10 @@ impl Mirror {
         if file.checksum.is_some() || kept.validator.is_none() || self.is_fresh(kept.checked) {
             return true;
         }
+        if self.down.why().is_some() {
+            return true;
+        }
+        let began = Instant::now();
         match self.upstream.head(&file.url).await {
             Ok((Some(validator), _)) if Some(&validator) != kept.validator.as_ref() => false,
             Ok((Some(_), _)) => {
@@ -29,7 +35,13 @@ impl Mirror {
                 true
             }
             // Nobody can tell: an office whose line is down goes on with what it has.
-            Ok((None, _)) | Err(_) => true,
+            Ok((None, _)) => true,
+            Err(failed) => {
+                if failed.passing {
+                    self.down.failed(began, &failed, self.settings.fresh, DOWN);
+                }
+                true
+            }
         }
     }
 

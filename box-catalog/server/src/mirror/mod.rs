@@ -19,6 +19,7 @@
 mod catalog;
 mod document;
 mod documents;
+mod down;
 mod figures;
 mod keep;
 mod parse;
@@ -51,6 +52,7 @@ pub use settings::MirrorSettings;
 pub(crate) use upstream::Failed;
 pub(crate) use via::Via;
 
+use down::Down;
 use upstream::Upstream;
 use via::Pseudonym;
 
@@ -81,8 +83,7 @@ pub(crate) struct Mirror {
     /// Files that did not come and would not now, either.
     refused: Mutex<HashMap<Place, (Instant, Failed)>>,
     turns: Arc<Semaphore>,
-    /// Since when, and why, upstream cannot be reached.
-    down: Mutex<Option<(Instant, Failed)>>,
+    down: Down,
     stop: Stop,
     stopping: watch::Sender<bool>,
 }
@@ -127,7 +128,7 @@ impl Mirror {
             transfers: Mutex::default(),
             refused: Mutex::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
-            down: Mutex::default(),
+            down: Down::default(),
             stop: Stop::default(),
             stopping: watch::Sender::new(false),
         }))

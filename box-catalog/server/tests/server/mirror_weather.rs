@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use chrono::{TimeDelta, Utc};
 use futures_util::StreamExt as _;
-use posada_box_server::{Retention, Served, Settings};
+use posada_box_server::{Limits, Retention, Served, Settings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -442,4 +442,35 @@ async fn an_upstream_that_says_nothing_is_given_up() {
     let stale = server.catalog("team/web").await;
     assert!(stale.headers().contains_key("warning"));
     expect(stale, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_is_told_to_end_sends_what_it_has_begun_to_send() {
+    let content = noise(1, 200_000);
+    let (sender, slow) = slowly(content.len());
+    let odd = Odd::start(of_box(provider(Some(&content)), slow)).await;
+    let mut server = mirror_of(&odd, FRESH).await;
+    sender.send(content[..1000].to_vec()).unwrap();
+    let mut stream = get(&server).await.bytes_stream();
+    let mut came = stream.next().await.unwrap().unwrap().to_vec();
+    let served = server.tell_to_stop();
+    while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
+    sender.send(content[1000..].to_vec()).unwrap();
+    while let Some(bytes) = stream.next().await {
+        came.extend_from_slice(&bytes.unwrap());
+    }
+    assert!(came == content);
+    drop(stream);
+    assert_eq!(served.await.unwrap(), Served { complete: true });
+
+    // Who never ends is not waited for, nor is what it waits for.
+    let (sender, slow) = slowly(content.len());
+    let odd = Odd::start(of_box(provider(Some(&content)), slow)).await;
+    let limits = Limits { farewell: Duration::from_millis(20), ..Limits::default() };
+    let mut server = mirror(Settings { limits, ..Settings::default() }, &odd.base, FRESH, |_| {}).await;
+    sender.send(content[..1000].to_vec()).unwrap();
+    let mut stream = get(&server).await.bytes_stream();
+    assert!(stream.next().await.unwrap().is_ok());
+    assert_eq!(server.tell_to_stop().await.unwrap(), Served { complete: false });
+    assert!(stream.next().await.unwrap().is_err());
 }
