@@ -355,8 +355,8 @@ impl Fault for BoxError {
                     .to_owned()
             }
             Self::NotABox { .. } => {
-                "a box is a tar archive (plain, gz, xz or zst) of a Linux root file system with its init, a disk image, or a \
-                 machine (OVA, XVA, Vagrant's boxes); nothing was stored"
+                "a box is a tar archive (plain, gz, xz or zst) or squashfs image of a Linux root file system with its init, a disk \
+                 image, or a machine (OVA, XVA, Vagrant's boxes); nothing was stored"
                     .to_owned()
             }
             Self::VersionTaken { .. } => "give another version, or replace it with `--force`".to_owned(),

@@ -46,7 +46,9 @@ impl Source for Image<'_> {
         }
         if found.is_empty() {
             others.truncate(20);
-            let what = format!("an image `{image}` that is a `root.tar.xz` or a disk, and has a SHA-256");
+            let what = format!(
+                "an image `{image}` that is a `root.tar.xz`, a squashfs or a disk, and has a SHA-256"
+            );
             return Err(BoxError::NotOffered { name: self.0.to_string(), what, have: others });
         }
         Ok(found)

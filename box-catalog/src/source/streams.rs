@@ -12,8 +12,8 @@ use url::Url;
 use super::Offer;
 use crate::Version;
 
-/// Kinds of files that hold a root file system as an archive.
-const ARCHIVES: [&str; 1] = ["root.tar.xz"];
+/// Kinds of files that hold a root file system, the one that is unpacked while it comes first.
+const ARCHIVES: [&str; 2] = ["root.tar.xz", "squashfs"];
 /// Kinds of files that are a disk image for virtual machines, the one that fits best first.
 const DISKS: [&str; 2] = ["disk-kvm.img", "disk1.img"];
 /// What documents of images are called among those in the index.
@@ -140,7 +140,8 @@ mod tests {
                         "root.tar.xz": {{"ftype": "root.tar.xz", "path": "a/rootfs.tar.xz", "sha256": "{sum}", "size": 1}},
                         "root.squashfs": {{"ftype": "squashfs", "path": "a/rootfs.squashfs", "sha256": "{sum}"}},
                         "disk.qcow2": {{"ftype": "disk-kvm.img", "path": "a/disk.qcow2", "sha256": "{sum}"}}}}}},
-                    "20261126_05:24": {{"items": {{"root.tar.xz": {{"ftype": "root.tar.xz", "path": "b/rootfs.tar.xz"}}}}}}}}}},
+                    "20261126_05:24": {{"items": {{"root.tar.xz": {{"ftype": "root.tar.xz", "path": "b/rootfs.tar.xz"}}}}}},
+                    "20261127_05:24": {{"items": {{"root.squashfs": {{"ftype": "squashfs", "path": "c/rootfs.squashfs", "sha256": "{sum}"}}}}}}}}}},
                 "debian:trixie:amd64:default": {{"aliases": "debian/13", "versions": {{}}}}}}}}"#
         )
     }
@@ -162,6 +163,7 @@ mod tests {
                 [
                     ("20261125.0524".to_owned(), "kvm", &*at("a/disk.qcow2")),
                     ("20261125.0524".to_owned(), "container", &*at("a/rootfs.tar.xz")),
+                    ("20261127.0524".to_owned(), "container", &*at("c/rootfs.squashfs")),
                 ],
                 "what has no checksum is left out"
             );

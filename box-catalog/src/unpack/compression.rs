@@ -6,6 +6,7 @@ use posada_disk::{DiskError, ENOUGH, Found};
 use posada_provider_api::Fault as _;
 
 use super::refusal::Refusal;
+use super::squashfs;
 
 /// Most memory that xz may ask for, bytes. `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 512 * 1024 * 1024;
@@ -31,6 +32,8 @@ pub enum Content<'a> {
     Archive(Box<dyn Read + Send + 'a>),
     /// A disk image.
     Disk(Box<dyn Read + Send + 'a>),
+    /// A squashfs image.
+    Squashfs(Box<dyn Read + Send + 'a>),
 }
 
 /// Tells whether `input` is an archive or a disk image, either of them plain or compressed.
@@ -43,6 +46,9 @@ pub fn content<'a>(input: impl Read + Send + 'a) -> Result<Content<'a>, Refusal>
         Undone::Compressed(inner) => (Peeked::new(inner).map_err(|error| Refusal::reading(&error))?, true),
         Undone::Plain(input) => (input.boxed(), false),
     };
+    if input.head().starts_with(squashfs::MAGIC) {
+        return Ok(Content::Squashfs(Box::new(input)));
+    }
     // A disk may begin with zeros, as an empty archive does.
     let zeros = input.head().iter().take(HEADER).all(|byte| *byte == 0);
     if is_tar(input.head()) && !zeros {
@@ -100,11 +106,10 @@ fn is_tar(head: &[u8]) -> bool {
 
 /// What a file that is no archive seems to be.
 fn looks_like(head: &[u8]) -> &'static str {
-    const KNOWN: [(&[u8], &str); 8] = [
+    const KNOWN: [(&[u8], &str); 7] = [
         (b"QFI\xfb", "a qcow2 disk image"),
         (b"PK\x03\x04", "a zip file"),
         (b"BZh", "a bzip2 file, which is not supported"),
-        (b"hsqs", "a squashfs image"),
         (b"\x7fELF", "a program"),
         (b"#!", "a script"),
         (b"7z\xbc\xaf\x27\x1c", "a 7-Zip file"),

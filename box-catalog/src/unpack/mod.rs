@@ -11,10 +11,12 @@ mod pax;
 mod pump;
 mod refusal;
 mod sparse;
+mod squashfs;
 mod tar_stream;
 mod tree;
 mod vagrant;
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -87,6 +89,12 @@ pub fn unpack(
         Content::Disk(mut image) => {
             disk::write(&mut image, limits.bytes)?;
             Holds::Disk { vagrant: false }
+        }
+        Content::Squashfs(mut image) => {
+            // Its tables stand at its end.
+            disk::write(&mut image, limits.bytes)?;
+            writing.squashfs()?;
+            Holds::Rootfs
         }
     };
     let pumped = pump.join().map_err(|_| Refusal::Corrupt("the reader failed".to_owned()))?;
@@ -233,6 +241,16 @@ impl Writing {
             }
         }
         stream.drain()
+    }
+
+    /// Takes a root file system that was written down as an image of squashfs, which is removed.
+    fn squashfs(&mut self) -> Result<(), Refusal> {
+        let image = File::open(disk::PART).map_err(|error| disk::host(disk::PART, error))?;
+        squashfs::walk(image, &mut |path, entry, mut data| {
+            let path = tree::clean(path, b"")?.unwrap_or_default();
+            self.entry(&path, entry, &mut data)
+        })?;
+        std::fs::remove_file(disk::PART).map_err(|error| disk::host(disk::PART, error))
     }
 
     fn entry(&mut self, path: &[u8], entry: &tar_stream::Entry, data: &mut impl Read) -> Result<(), Refusal> {

@@ -10,10 +10,10 @@ use crate::support::{World, entries, mode, run, trial, write};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("every_tar_format_and_compression_gives_the_same_tree", every_format),
+        trial("every_tar_format_squashfs_and_compression_gives_the_same_tree", every_format),
         trial("sparse_files_stay_sparse_in_every_form", sparse),
         trial("times_of_directories_are_kept", directory_times),
-        trial("capabilities_are_kept_and_overlay_attributes_are_not", attributes),
+        trial("capabilities_are_kept_and_overlay_attributes_are_not_of_tar_or_squashfs", attributes),
         trial("vagrant_boxes_for_lxc_are_taken", vagrant_lxc),
         trial("concatenated_compressed_streams_are_read_to_the_end", concatenated),
     ]
@@ -83,13 +83,26 @@ fn every_format() {
             tar.arg("-I").arg(compress);
         }
         run(tar.arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."));
-        let stored = world.add(&archive, "rich", &number.to_string()).unwrap();
-        assert_same(&listing(&stored.rootfs().unwrap()), &expected, &format!("{format} {compress}"));
-        assert_eq!(mode(&stored.rootfs().unwrap().join("usr/bin/sudo")), 0o4755);
-        let tree = stored.rootfs().unwrap();
-        let inode = |path: &str| std::fs::metadata(tree.join(path)).unwrap().ino();
-        assert_eq!(inode("etc/text"), inode("etc/hard"));
+        taken(&world, &archive, &number.to_string(), &expected, &format!("{format} {compress}"));
     }
+    for (version, compress, options) in
+        [("10", "gzip", "-b 4096"), ("11", "xz", "-b 1M"), ("12", "zstd", "-no-fragments")]
+    {
+        let archive = world.path(&format!("{version}.squashfs"));
+        let mut mksquashfs = Command::new("mksquashfs");
+        mksquashfs.arg(&root).arg(&archive).args(["-quiet", "-comp", compress]).args(options.split(' '));
+        run(&mut mksquashfs);
+        taken(&world, &archive, version, &expected, &format!("squashfs {compress}"));
+    }
+}
+
+/// Adds the archive, which is to give what is `expected`.
+fn taken(world: &World, archive: &Path, version: &str, expected: &str, what: &str) {
+    let tree = world.add(archive, "rich", version).unwrap().rootfs().unwrap();
+    assert_same(&listing(&tree), expected, what);
+    assert_eq!(mode(&tree.join("usr/bin/sudo")), 0o4755);
+    let inode = |path: &str| std::fs::metadata(tree.join(path)).unwrap().ino();
+    assert_eq!(inode("etc/text"), inode("etc/hard"));
 }
 
 fn assert_same(found: &str, expected: &str, what: &str) {
@@ -159,14 +172,29 @@ fn attributes() {
     let archive = world.path("a.tar");
     let options = ["--xattrs", "--xattrs-include=*", "--format=pax", "-cf"];
     run(Command::new("tar").args(options).arg(&archive).arg("-C").arg(&root).arg("."));
-    let tree = world.add(&archive, "attributes", "1").unwrap().rootfs().unwrap();
-    let mut value = [0; 64];
-    let length = rustix::fs::getxattr(tree.join("usr/bin/ping"), "security.capability", &mut value).unwrap();
-    assert_eq!(&value[..length], NET_RAW);
-    let mut names = [0; 4096];
-    let length = rustix::fs::listxattr(tree.join("etc"), &mut names).unwrap();
-    let names = String::from_utf8_lossy(&names[..length]).into_owned();
-    assert!(names.contains("user.note") && !names.contains("overlay"), "{names}");
+    let image = world.path("a.squashfs");
+    // One value is kept for many files, elsewhere than with the first.
+    for number in 0..40 {
+        let path = root.join(format!("etc/{number}"));
+        write(&path, "");
+        set(&path, "user.long", &[b'v'; 3000]);
+    }
+    run(Command::new("mksquashfs").arg(&root).arg(&image).args(["-quiet", "-xattrs"]));
+    for (version, path) in [("1", &archive), ("2", &image)] {
+        let tree = world.add(path, "attributes", version).unwrap().rootfs().unwrap();
+        let mut value = [0; 4096];
+        let length =
+            rustix::fs::getxattr(tree.join("usr/bin/ping"), "security.capability", &mut value).unwrap();
+        assert_eq!(&value[..length], NET_RAW);
+        let mut names = [0; 4096];
+        let length = rustix::fs::listxattr(tree.join("etc"), &mut names).unwrap();
+        let names = String::from_utf8_lossy(&names[..length]).into_owned();
+        assert!(names.contains("user.note") && !names.contains("overlay"), "{names}");
+        if version == "2" {
+            let length = rustix::fs::getxattr(tree.join("etc/39"), "user.long", &mut value).unwrap();
+            assert_eq!(value[..length], [b'v'; 3000]);
+        }
+    }
 }
 
 /// `cap_net_raw+ep`: `struct vfs_cap_data` of revision 2, effective.

@@ -288,6 +288,22 @@ fn image_server() {
         build("20261125_05:24", &new),
         build("20261126_05:24", b"for another machine"),
     );
+    // One that only comes as squashfs.
+    let image = world.path("rootfs.squashfs");
+    let made = std::process::Command::new("mksquashfs")
+        .arg(world.path("t"))
+        .arg(&image)
+        .args(["-quiet", "-all-root"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let image = std::fs::read(image).unwrap();
+    site.put("/sub/images/20261123/rootfs.squashfs", image.clone());
+    let only = format!(
+        r#""20261123": {{"items": {{"s": {{"ftype": "squashfs", "path": "images/20261123/rootfs.squashfs", "sha256": "{}"}}}}}},"#,
+        hex(&image)
+    );
+    let document = document.replacen(r#""versions": {"#, &format!(r#""versions": {{{only}"#), 1);
     site.put("/sub/streams/v1/images.json", document);
     site.put(
         "/sub/streams/v1/index.json",
@@ -303,6 +319,10 @@ fn image_server() {
     );
     let older = fetch(&store, &reference, Some("< 20261125"), Some("mine/old")).unwrap();
     assert_eq!((older.name.as_str(), older.digest.to_string()), ("mine/old", hex(&old)));
+
+    let squashed = fetch(&store, &reference, Some("= 20261123"), Some("mine/squashed")).unwrap();
+    assert_eq!(squashed.digest.to_string(), hex(&image));
+    assert_eq!(std::fs::read(squashed.rootfs().unwrap().join("etc/motd")).unwrap(), b"new\n");
 
     // What is there is not asked for; what is not called so is told with what is.
     site.asked();
