@@ -27,6 +27,15 @@ fn every_command_speaks_json_lines() {
         &["validate"],
         &["schema"],
         &["box", "list"],
+        &["box", "info", "debian/12"],
+        &["box", "fsck"],
+        &["box", "prune", "--dry-run"],
+        &["box", "gc", "--dry-run"],
+        &["box", "keygen", "key", "--no-password"],
+        &["box", "trust", "list"],
+        &["box", "token", "create", "repository", "ci", "--read", "team"],
+        &["box", "token", "list", "repository"],
+        &["box", "token", "revoke", "repository", "ci"],
         &["status"],
         &["global-status"],
         &["up"],
@@ -57,6 +66,9 @@ fn failures_are_events_too() {
     holds(&sandbox, &["up"], 3);
     sandbox.vmfile("box: no/such\nprovider: container\n");
     holds(&sandbox, &["up"], 7);
+    holds(&sandbox, &["box", "add", "./none.box"], 2);
+    holds(&sandbox, &["box", "remove", "no/such"], 7);
+    holds(&sandbox, &["box", "push", "no/such", "--to", "http://127.0.0.1:1"], 7);
     sandbox.vmfile("box: debian/12\nprovider: container\n");
     holds(&sandbox, &["ssh", "-c", "true"], 2);
     holds(&sandbox, &["halt", "nobody"], 2);

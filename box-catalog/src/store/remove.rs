@@ -50,9 +50,24 @@ impl Store {
         force: bool,
         in_use: &dyn Fn(&Digest) -> Vec<String>,
     ) -> Result<Removed, BoxError> {
+        self.remove_fitting(name, which, &|_| true, force, in_use)
+    }
+
+    /// As [`Store::remove`], of those only that fit.
+    ///
+    /// # Errors
+    /// Those of [`Store::remove`].
+    pub fn remove_fitting(
+        &self,
+        name: &str,
+        which: &Which,
+        fits: &dyn Fn(&StoredBox) -> bool,
+        force: bool,
+        in_use: &dyn Fn(&Digest) -> Vec<String>,
+    ) -> Result<Removed, BoxError> {
         self.sweep()?;
         let locked = self.layout.lock()?;
-        let boxes = self.chosen(name, which)?;
+        let boxes = self.chosen(name, which, fits)?;
         for stored in boxes.iter().filter(|_| !force) {
             let machines = in_use(&stored.digest);
             let record = Record::read(&self.layout.home(&stored.digest))?;
@@ -96,11 +111,24 @@ impl Store {
         self.delete(&gone)
     }
 
-    fn chosen(&self, name: &str, which: &Which) -> Result<Vec<StoredBox>, BoxError> {
+    fn chosen(
+        &self,
+        name: &str,
+        which: &Which,
+        fits: &dyn Fn(&StoredBox) -> bool,
+    ) -> Result<Vec<StoredBox>, BoxError> {
         let all = self.list()?;
-        let named: Vec<StoredBox> = all.iter().filter(|stored| stored.name == name).cloned().collect();
+        let named: Vec<StoredBox> =
+            all.iter().filter(|stored| stored.name == name && fits(stored)).cloned().collect();
         if named.is_empty() {
-            return Err(missing(name, &all));
+            return Err(match all.iter().any(|stored| stored.name == name) {
+                true => BoxError::NotOffered {
+                    name: name.to_owned(),
+                    what: "that provider or architecture in the store".to_owned(),
+                    have: Vec::new(),
+                },
+                false => missing(name, &all),
+            });
         }
         match which {
             Which::All => Ok(named),

@@ -62,6 +62,10 @@ fn a_disk_goes_into_chunks_and_comes_back() {
     let all = place.text(place.posada(&["box", "list", "-i"]).success());
     assert_eq!(all, place.text(place.posada(&["box", "info", "team/vm"]).success()));
     assert!(all.contains("Debian 12"), "{all}");
+    assert_eq!(place.text(place.posada(&["box", "prune", "-n", "--provider", "lxc"]).success()), "");
+    place.posada(&["box", "prune", "--provider", "clouds"]).code(2);
+    let would = place.text(place.posada(&["box", "prune", "-n", "-p", "virtualbox"]).success());
+    assert_eq!(would, "team/vm 1 would be removed\n");
     let would = place.text(place.posada(&["box", "prune", "-n"]).success());
     assert_eq!(would, "team/vm 1 would be removed\n");
     place.posada(&["box", "prune"]).success();
@@ -70,7 +74,10 @@ fn a_disk_goes_into_chunks_and_comes_back() {
     let told = place.events(place.posada(&["box", "gc", "--json"]).success());
     let one = told.iter().find(|event| event["event"] == "box_gc").unwrap()["kept_bytes"].as_u64().unwrap();
     assert!(one < both && both - one < one / 2, "most is shared: {one} of {both}");
-    place.posada(&["box", "remove", "team/vm", "--box-version", "2", "--all-providers"]).success();
+    for other in [["--provider", "lxc"], ["--architecture", "riscv64"]] {
+        place.posada(&[&["box", "remove", "team/vm", "--all"][..], &other].concat()).code(7);
+    }
+    place.posada(&["box", "remove", "team/vm", "--box-version", "2", "--provider", "kvm"]).success();
     place.posada(&["box", "info", "team/vm"]).code(2);
     let told = place.events(place.posada(&["box", "gc", "--json"]).success());
     assert_eq!(told.iter().find(|event| event["event"] == "box_gc").unwrap()["kept_bytes"], 0);

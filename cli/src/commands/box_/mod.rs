@@ -5,6 +5,7 @@ mod fsck;
 mod gc;
 mod import;
 mod info;
+mod kind;
 mod list;
 mod login;
 mod outdated;

@@ -27,6 +27,10 @@ pub struct Args {
     #[command(flatten)]
     params: ParamArgs,
 
+    /// Ask the catalog, as is done anyway: no answer of it is kept
+    #[arg(long, short)]
+    force: bool,
+
     #[command(flatten)]
     client: ClientArgs,
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use posada_box_catalog::{StoredBox, Which};
 
+use super::kind::{Kind, KindArgs};
 use super::{BoxEvent, Machines};
 use crate::commands::operation;
 use crate::context::Context;
@@ -17,6 +18,9 @@ pub struct Args {
     /// Only this box
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+
+    #[command(flatten)]
+    kind: KindArgs,
 
     /// Only tell what would be removed
     #[arg(long, short = 'n')]
@@ -34,9 +38,10 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (orchestrator, _) = operation::orchestrator(context)?;
     let machines = Machines::of(&orchestrator, args.force)?;
+    let kind = args.kind.kind()?;
     let (printer, palette) = (&context.printer, context.printer.err_palette());
     let (mut freed, mut count) = (0, 0);
-    for stored in old(orchestrator.store().list()?, args.name.as_deref()) {
+    for stored in old(orchestrator.store().list()?, args.name.as_deref(), &kind) {
         let users = machines.made_from(&stored.digest);
         if !users.is_empty() && !args.force {
             printer.note(&palette.faint(&format!(
@@ -55,9 +60,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
             continue;
         }
         let which = Which::Version(stored.version.clone());
-        let removed = orchestrator
-            .store()
-            .remove(&stored.name, &which, args.force, &|digest| machines.made_from(digest))?;
+        let (fits, users) = (|stored: &_| kind.fits(stored), |digest: &_| machines.made_from(digest));
+        let removed = orchestrator.store().remove_fitting(&stored.name, &which, &fits, args.force, &users)?;
         freed += removed.freed;
         for stored in &removed.boxes {
             printer.note(&format!("{} {} {} removed", palette.tick(), stored.name, stored.version));
@@ -73,9 +77,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
 }
 
 /// All but the newest version of each box, each version once.
-fn old(boxes: Vec<StoredBox>, name: Option<&str>) -> Vec<StoredBox> {
+fn old(boxes: Vec<StoredBox>, name: Option<&str>, kind: &Kind) -> Vec<StoredBox> {
     let mut by_name: BTreeMap<String, Vec<StoredBox>> = BTreeMap::new();
-    for stored in boxes.into_iter().filter(|stored| name.is_none_or(|name| stored.name == name)) {
+    let meant = |stored: &StoredBox| name.is_none_or(|name| stored.name == name) && kind.fits(stored);
+    for stored in boxes.into_iter().filter(meant) {
         by_name.entry(stored.name.clone()).or_default().push(stored);
     }
     let older = |versions: Vec<StoredBox>| {

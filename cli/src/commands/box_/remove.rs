@@ -1,6 +1,7 @@
 use posada_box_catalog::{Version, Which};
 
 use super::add::version;
+use super::kind::KindArgs;
 use super::{BoxEvent, Machines};
 use crate::commands::operation;
 use crate::context::Context;
@@ -31,9 +32,16 @@ pub struct Args {
     #[arg(long)]
     all: bool,
 
+    #[command(flatten)]
+    kind: KindArgs,
+
     /// Both the root file system and the disk image of that name, as is done anyway
-    #[arg(long)]
+    #[arg(long, conflicts_with = "provider")]
     all_providers: bool,
+
+    /// Those for all architectures, as is done anyway
+    #[arg(long, conflicts_with = "architecture")]
+    all_architectures: bool,
 
     /// Also where machines are made from it: they keep working, new ones cannot be made
     #[arg(long, short)]
@@ -43,15 +51,16 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
     let (orchestrator, _) = operation::orchestrator(context)?;
     let machines = Machines::of(&orchestrator, args.force)?;
-    // A name stands for both forms of a box, and Vagrant's option asks for what is always done.
-    let Args { all_providers: _, .. } = args;
+    // A name stands for all of a box, and Vagrant's options ask for what is always done.
+    let Args { all_providers: _, all_architectures: _, .. } = args;
+    let kind = args.kind.kind()?;
     let which = match (args.version, args.all) {
         (Some(version), _) => Which::Version(version),
         (None, true) => Which::All,
         (None, false) => Which::Only,
     };
-    let removed =
-        orchestrator.store().remove(&args.name, &which, args.force, &|digest| machines.made_from(digest))?;
+    let (fits, users) = (|stored: &_| kind.fits(stored), |digest: &_| machines.made_from(digest));
+    let removed = orchestrator.store().remove_fitting(&args.name, &which, &fits, args.force, &users)?;
     let printer = &context.printer;
     let palette = printer.err_palette();
     for stored in &removed.boxes {
