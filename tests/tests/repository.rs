@@ -525,3 +525,87 @@ fn of_a_new_version_of_a_disk_only_what_is_new_travels() {
     let chunks = sent("/api/v1/chunks/get");
     assert!(chunks > 0 && chunks < 1 << 20, "{chunks} bytes for what is new");
 }
+
+#[test]
+fn a_container_box_of_the_store_is_pushed_and_its_next_version_brings_what_is_new() {
+    let (team, desk) = (Sandbox::bare(Caller::Root), Sandbox::bare(Caller::Root));
+    let (server, url) = serve(&team, &[]);
+    let token = token(&team, "ci", "team");
+    for sandbox in [&team, &desk] {
+        sandbox.run_with_input(&["box", "login", &url], token.as_bytes()).ended_with(0);
+    }
+    // Four megabytes in files of which most are smaller than a chunk.
+    let root = team.root().join("system");
+    let noise = |file: u64, lines: u64| -> String {
+        (0..lines)
+            .map(|n| format!("{:016x}", (file * 100_000 + n).wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+            .collect()
+    };
+    for path in ["sbin", "etc", "usr/bin", "usr/lib", "home/dev/.ssh", "tmp"] {
+        std::fs::create_dir_all(root.join(path)).expect("a directory");
+    }
+    std::fs::copy("/bin/true", root.join("sbin/init")).expect("an init");
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n").expect("a file");
+    std::fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\ndev:x:1000:1000::/home/dev:/bin/sh\n",
+    )
+    .expect("a file");
+    std::fs::write(root.join("home/dev/.ssh/authorized_keys"), "a key of the box's own").expect("a file");
+    for file in 0..200 {
+        std::fs::write(root.join(format!("usr/lib/{file}")), noise(file, 1000 + file * 3)).expect("a file");
+    }
+    std::fs::hard_link(root.join("usr/lib/1"), root.join("usr/lib/one")).expect("a link");
+    std::os::unix::fs::symlink("one", root.join("usr/lib/link")).expect("a link");
+    let add = |version: &str| {
+        std::fs::write(root.join("etc/version"), version).expect("a file");
+        let archive = team.root().join(format!("{version}.tar"));
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(&archive).arg("-C").arg(&root).arg(".");
+        assert!(tar.status().expect("tar runs").success());
+        let file = archive.to_str().expect("text");
+        team.ok(&["box", "add", file, "--name", "team/web", "--version", version]);
+        event(&team.json(&["box", "push", "team/web"]), "box_pushed").clone()
+    };
+    let first = add("1.0.0");
+    assert_eq!((&first["provider"], &first["version"]), (&"lxc".into(), &"1.0.0".into()));
+    desk.ok(&["box", "add", "team/web"]).says("team/web 1.0.0");
+    let second = add("1.1.0");
+    assert!(second["new_chunks"].as_u64() < Some(5), "{second}");
+    desk.ok(&["box", "add", "team/web"]).says("team/web 1.1.0");
+
+    // What came is what was there, to the owners and links.
+    let tree = |sandbox: &Sandbox| {
+        let boxes = sandbox.json(&["box", "list"]);
+        let newest = boxes.iter().find(|event| event["version"] == "1.1.0").expect("it is listed");
+        let tree =
+            sandbox.home().join("boxes/trees").join(newest["digest"].as_str().expect("text")).join("rootfs");
+        let mut find = Command::new("sh");
+        find.current_dir(tree).args(["-c", "find . ! -type d -printf '%p %y %m %U %G %s %T@ %l %n\\n' -o -printf '%p %y %m %U %G\\n' | sort && find . -type f -exec sha256sum {} + | sort"]);
+        String::from_utf8(find.output().expect("find runs").stdout).expect("text")
+    };
+    assert_eq!(tree(&desk), tree(&team));
+
+    server.signal(Signal::SIGTERM);
+    let requests: Vec<Value> =
+        server.wait().events().into_iter().filter(|event| event["event"] == "request").collect();
+    let fetched = |path: &str| {
+        let fitting = requests.iter().filter(|request| request["method"] != "PUT" && request["path"] == path);
+        fitting.map(|request| request["bytes"].as_u64().expect("a number")).sum::<u64>()
+    };
+    let architecture = first["architecture"].as_str().expect("text");
+    let file = |version: &str| format!("/team/web/versions/{version}/lxc/{architecture}/vagrant.box");
+    assert!(fetched(&file("1.0.0")) > 4 << 20);
+    assert_eq!(fetched(&file("1.1.0")), 0);
+    let chunks = fetched("/api/v1/chunks/get");
+    assert!(chunks > 0 && chunks < 1 << 20, "{chunks} bytes for what is new");
+
+    // One name for both: which is meant has to be said.
+    let disk = team.root().join("disk.img");
+    let mut mke2fs = Command::new("mke2fs");
+    let made = mke2fs.args(["-q", "-t", "ext4", "-F", "-d"]).arg(&root).arg(&disk).arg("16M").status();
+    assert!(made.expect("mke2fs runs").success());
+    let disk = disk.to_str().expect("text");
+    team.ok(&["box", "add", disk, "--name", "team/web", "--version", "1.1.0"]);
+    team.run(&["box", "push", "team/web", "--to", &url]).ended_with(2).says("--provider lxc");
+}

@@ -16,7 +16,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::BoxError;
-use crate::source::{Errand, Offer, Remote};
+use crate::source::{Errand, Offer, Remote, form_of};
 pub(crate) use manifest::FileManifest;
 use target::Target;
 
@@ -44,7 +44,8 @@ pub(crate) fn fetch(
     let Some(url) = offer.manifest.as_ref().and_then(|url| Url::parse(url).ok()) else { return Ok(None) };
     let wanted = remote.checksum.as_ref().map(ToString::to_string);
     let Some(sha256) = wanted.as_ref().and_then(|sum| sum.strip_prefix("sha256:")) else { return Ok(None) };
-    let seeds = errand.store.seeds(&offer.name)?;
+    let form = offer.provider.as_deref().and_then(form_of).unwrap_or(errand.form);
+    let seeds = errand.store.seeds(&offer.name, form)?;
     if seeds.is_empty() {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! A machine's trees as one tar archive, without what is the machine's own.
+//! Trees as one tar archive: a machine's, without what is the machine's own, and those of boxes as they are.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,8 +15,6 @@ use tar::{Builder, EntryType, Header};
 use super::clean::{Fate, fate, unblocked};
 use super::merge::{Found, Go, merge, told};
 
-/// Under which the archive has everything, as Vagrant's boxes for LXC do.
-const ROOT: &str = "./rootfs";
 /// Where a box says who logs in.
 const DECLARATION: &str = "usr/lib/posada/box.json";
 const XATTR: &str = "SCHILY.xattr.";
@@ -35,8 +33,30 @@ const REVISION: u32 = 0xff00_0000;
 pub struct Job {
     /// The lowest first.
     pub trees: Vec<OverlayTree>,
-    /// Who logs in.
-    pub user: String,
+    /// What becomes of them.
+    pub purpose: Purpose,
+}
+
+/// What trees are packed for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Purpose {
+    /// A machine's are made a box for LXC, which `user` logs in to.
+    Machine {
+        /// Who logs in.
+        user: String,
+    },
+    /// A box's are packed as they are.
+    Box,
+}
+
+impl Purpose {
+    /// Under which the archive has everything: Vagrant's boxes for LXC have it so.
+    fn root(&self) -> &'static [u8] {
+        match self {
+            Self::Machine { .. } => b"./rootfs",
+            Self::Box => b".",
+        }
+    }
 }
 
 /// Writes the archive to `out`.
@@ -46,7 +66,9 @@ pub struct Job {
 pub fn write(job: &Job, out: impl Write) -> io::Result<()> {
     let mut archive = Archive { job, out: Builder::new(out), links: HashMap::new() };
     merge(&job.trees, &mut |found| archive.entry(found))?;
-    archive.declare()?;
+    if let Purpose::Machine { user } = &job.purpose {
+        archive.declare(user)?;
+    }
     archive.out.into_inner()?.flush()
 }
 
@@ -60,8 +82,12 @@ struct Archive<'a, W: Write> {
 impl<W: Write> Archive<'_, W> {
     fn entry(&mut self, found: &Found<'_>) -> io::Result<Go> {
         let kind = FileType::from_raw_mode(found.stat.st_mode);
-        let fate = fate(found.path, kind == FileType::Directory);
-        if fate == Fate::Removed || found.path == Path::new(DECLARATION) {
+        let fate = match self.job.purpose {
+            Purpose::Box => Fate::Kept,
+            Purpose::Machine { .. } if found.path == Path::new(DECLARATION) => Fate::Removed,
+            Purpose::Machine { .. } => fate(found.path, kind == FileType::Directory),
+        };
+        if fate == Fate::Removed {
             return Ok(Go::Past);
         }
         self.add(found, kind, fate).map_err(|error| told(found.path, error))?;
@@ -70,7 +96,7 @@ impl<W: Write> Archive<'_, W> {
 
     fn add(&mut self, found: &Found<'_>, kind: FileType, fate: Fate) -> io::Result<()> {
         let name = found.path.file_name().unwrap_or(".".as_ref());
-        let mut new = New::at(found.path, self.header(&found.stat, found.layer)?);
+        let mut new = self.new(found.path, self.header(&found.stat, found.layer)?);
         let open = |flags: OFlags| {
             fs::openat(found.parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         };
@@ -122,8 +148,8 @@ impl<W: Write> Archive<'_, W> {
     }
 
     /// What the box says of itself; what an earlier one said, which recipe it was built by, is not true any more.
-    fn declare(&mut self) -> io::Result<()> {
-        let text = format!("{}\n", serde_json::json!({ "user": self.job.user }));
+    fn declare(&mut self, user: &str) -> io::Result<()> {
+        let text = format!("{}\n", serde_json::json!({ "user": user }));
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
@@ -131,7 +157,16 @@ impl<W: Write> Archive<'_, W> {
         header.set_gid(0);
         header.set_mtime(0);
         header.set_size(text.len() as u64);
-        self.append(New::at(Path::new(DECLARATION), header), text.as_bytes())
+        self.append(self.new(Path::new(DECLARATION), header), text.as_bytes())
+    }
+
+    fn new(&self, path: &Path, header: Header) -> New {
+        let mut whole = self.job.purpose.root().to_vec();
+        if !path.as_os_str().is_empty() {
+            whole.push(b'/');
+            whole.extend(path.as_os_str().as_bytes());
+        }
+        New { header, path: whole, link: None, extensions: Vec::new() }
     }
 
     fn append(&mut self, mut new: New, data: impl io::Read) -> io::Result<()> {
@@ -182,15 +217,6 @@ struct New {
 }
 
 impl New {
-    fn at(path: &Path, header: Header) -> Self {
-        let mut whole = ROOT.as_bytes().to_vec();
-        if !path.as_os_str().is_empty() {
-            whole.push(b'/');
-            whole.extend(path.as_os_str().as_bytes());
-        }
-        Self { header, path: whole, link: None, extensions: Vec::new() }
-    }
-
     fn kind(&mut self, kind: EntryType) {
         self.header.set_entry_type(kind);
     }

@@ -16,9 +16,9 @@ use posada_provider_api::{Content, OverlayTree};
 
 pub use clean::{SEAL, script as cleaning_script};
 
-pub(crate) use archive::{Job, write as write_archive};
+pub(crate) use archive::{Job, Purpose, write as write_archive};
 
-use crate::{BoxError, Cancel, Progress, Store, worker};
+use crate::{BoxError, Cancel, Progress, Store, StoredBox, worker};
 
 /// A compromise for data of which most is compressed well by any level.
 const LEVEL: Compression = Compression::new(4);
@@ -96,7 +96,7 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<(), BoxError> {
         progress.phase("packing", None);
-        let job = Job { trees: trees.to_vec(), user: user.to_owned() };
+        let job = Job { trees: trees.to_vec(), purpose: Purpose::Machine { user: user.to_owned() } };
         let failed = |error| BoxError::io("write", file, error);
         let mut out = GzEncoder::new(BufWriter::new(File::create(file).map_err(failed)?), LEVEL);
         worker::pack(self.exe(), &job, cancel, |archive| {
@@ -111,6 +111,15 @@ impl Store {
             }
         })?;
         out.finish().and_then(|mut out| out.flush()).map_err(failed)
+    }
+}
+
+impl StoredBox {
+    /// How its root file system is packed as it is, where it holds one.
+    pub(crate) fn tree_job(&self) -> Option<Job> {
+        // Where they are packed, its owners are plain ids.
+        let tree = |path| OverlayTree { path, first_uid: 0, first_gid: 0 };
+        self.rootfs().map(|path| Job { trees: vec![tree(path)], purpose: Purpose::Box })
     }
 }
 

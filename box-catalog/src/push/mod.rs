@@ -8,6 +8,7 @@ mod whole;
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use posada_fetch::Client;
@@ -18,7 +19,7 @@ use url::Url;
 use crate::oci::ImageRef;
 use crate::pack::bundle;
 use crate::trust::{Claim, SigningKey, sign};
-use crate::{BoxError, BucketRef, Cancel, Export, Form, Progress, Store, StoredBox, Version};
+use crate::{BoxError, BucketRef, Cancel, Export, Form, Progress, Store, StoredBox, Version, worker};
 use api::Api;
 
 /// How many chunks are asked about at once.
@@ -184,25 +185,50 @@ pub fn push_file(
 }
 
 impl Store {
-    /// Pushes a box of the store with its disk, packed as Vagrant's boxes for libvirt are.
+    /// Pushes a box of the store: its disk, packed as Vagrant's boxes for libvirt are, or its root file system as an archive. Neither is
+    /// compressed, so that what versions share travels once.
     ///
     /// # Errors
-    /// [`BoxError::MissingForm`] for a box without a disk; else those of [`push_file`].
+    /// [`BoxError::MissingForm`] for a box without that form; else those of [`push_file`].
     pub fn push(
         &self,
         client: &Client,
         stored: &StoredBox,
+        form: Form,
         to: &Published,
         key: Option<&SigningKey>,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Pushed, BoxError> {
-        stored.layer(Form::Disk)?;
-        let stored = &self.in_place(stored.clone(), progress, cancel)?;
+        stored.layer(form)?;
         self.scratch(|scratch| {
-            let file = pack_disk(stored, scratch.path(), progress, cancel)?;
+            let file = match form {
+                Form::Disk => {
+                    let stored = self.in_place(stored.clone(), progress, cancel)?;
+                    pack_disk(&stored, scratch.path(), progress, cancel)?
+                }
+                Form::Rootfs => self.pack_tree(stored, scratch.path(), progress, cancel)?,
+            };
             push_file(client, &file, to, key, progress, cancel)
         })
+    }
+}
+
+impl Store {
+    /// Packs the root file system of `stored` into a file in `directory`.
+    fn pack_tree(
+        &self,
+        stored: &StoredBox,
+        directory: &Path,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<PathBuf, BoxError> {
+        let Some(job) = stored.tree_job() else { return Err(BoxError::FileMissing(directory.to_owned())) };
+        let output = directory.join("rootfs.tar");
+        progress.phase("packing", None);
+        let mut file = File::create(&output).map_err(|error| BoxError::io("write", &output, error))?;
+        worker::pack(self.exe(), &job, cancel, |archive| io::copy(archive, &mut file).map(drop))?;
+        Ok(output)
     }
 }
 

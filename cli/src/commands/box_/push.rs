@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use posada_box_catalog::source::form_of;
 use posada_box_catalog::{BoxRef, Form, Place, Published, Version, VersionReq, host_architecture, push_file};
 use serde_json::json;
 
@@ -18,8 +19,9 @@ use crate::trust::signing_key;
 /// Bring a box to a repository
 ///
 /// Only those parts of it travel that the repository does not have, and a push that was broken off goes on where it was. The version is
-/// seen by all once all of it is there, and does not change any more then. Without FILE, it is the box of that name in the store
-/// with its disk, packed as Vagrant's boxes for libvirt are.
+/// seen by all once all of it is there, and does not change any more then. Without FILE, it is the box of that name in the store:
+/// a disk, packed as Vagrant's boxes for libvirt are, or a root file system, as an archive. Not compressed, so that versions share what they
+/// have in common.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The box: `team/web`
@@ -34,8 +36,9 @@ pub struct Args {
     #[arg(long = "version", value_name = "VERSION", value_parser = add::version)]
     version: Option<Version>,
 
-    /// For which provider it is, as Vagrant calls it: `libvirt` for disks, `lxc` for root file systems
-    #[arg(long, value_name = "PROVIDER", requires = "file")]
+    /// For which provider it is, as Vagrant calls it: `libvirt` for disks, `lxc` for root file systems; without FILE, it may be left out where
+    /// the box in the store holds one of both
+    #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
 
     /// For which architecture; without it, the box's own, or this host's
@@ -101,19 +104,38 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
             let pushed = work(context, |cancel| push_file(&client, &file, &to, key, &shown, cancel))?;
             (to, pushed)
         }
-        (_, version, _) => {
+        (_, version, provider) => {
             let (orchestrator, _) = operation::orchestrator(context)?;
             let exactly = version.map(|version| VersionReq::parse(&format!("= {version}"))).transpose();
             let exactly = exactly
                 .map_err(|error| CliError::usage(error.to_string(), "give the version as it is listed"))?;
             let wanted = BoxRef::Named(args.name.clone());
-            let stored = orchestrator.store().resolve(&wanted, exactly.as_ref(), Form::Disk)?;
+            let resolve = |form| orchestrator.store().resolve(&wanted, exactly.as_ref(), form);
+            let (form, stored) = match provider.as_deref() {
+                Some(provider) => {
+                    let form = form_of(provider).ok_or_else(|| {
+                        let hint = "name `libvirt` for its disk, or `lxc` for its root file system";
+                        CliError::usage(format!("no provider `{provider}` is known"), hint)
+                    })?;
+                    (form, resolve(form)?)
+                }
+                None => match (resolve(Form::Disk), resolve(Form::Rootfs)) {
+                    (Ok(_), Ok(_)) => {
+                        let hint = "push one with `--provider libvirt`, the other with `--provider lxc`";
+                        let what = format!("the box `{}` holds a disk and a root file system", args.name);
+                        return Err(CliError::usage(what, hint).into());
+                    }
+                    (Err(_), Ok(stored)) => (Form::Rootfs, stored),
+                    (disk, _) => (Form::Disk, disk?),
+                },
+            };
             let own = stored.metadata.architecture.clone();
             let architecture = args.architecture.or(own).unwrap_or_else(|| host_architecture().to_owned());
-            let (version, provider) = (stored.version.clone(), "libvirt".to_owned());
+            let usual = if form == Form::Rootfs { "lxc" } else { "libvirt" };
+            let (version, provider) = (stored.version.clone(), provider.unwrap_or_else(|| usual.to_owned()));
             let to = Published { place, name: args.name, version, provider, architecture, release };
             let pushed = work(context, |cancel| {
-                orchestrator.store().push(&client, &stored, &to, key, &shown, cancel)
+                orchestrator.store().push(&client, &stored, form, &to, key, &shown, cancel)
             })?;
             (to, pushed)
         }
