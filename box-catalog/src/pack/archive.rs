@@ -96,7 +96,7 @@ impl<W: Write> Archive<'_, W> {
 
     fn add(&mut self, found: &Found<'_>, kind: FileType, fate: Fate) -> io::Result<()> {
         let name = found.path.file_name().unwrap_or(".".as_ref());
-        let mut new = self.new(found.path, self.header(&found.stat, found.layer)?);
+        let mut new = self.begin(found.path, self.header(&found.stat, found.layer)?);
         let open = |flags: OFlags| {
             fs::openat(found.parent, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         };
@@ -157,10 +157,10 @@ impl<W: Write> Archive<'_, W> {
         header.set_gid(0);
         header.set_mtime(0);
         header.set_size(text.len() as u64);
-        self.append(self.new(Path::new(DECLARATION), header), text.as_bytes())
+        self.append(self.begin(Path::new(DECLARATION), header), text.as_bytes())
     }
 
-    fn new(&self, path: &Path, header: Header) -> New {
+    fn begin(&self, path: &Path, header: Header) -> New {
         let mut whole = self.job.purpose.root().to_vec();
         if !path.as_os_str().is_empty() {
             whole.push(b'/');

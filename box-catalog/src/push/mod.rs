@@ -193,8 +193,7 @@ impl Store {
     pub fn push(
         &self,
         client: &Client,
-        stored: &StoredBox,
-        form: Form,
+        (stored, form): (&StoredBox, Form),
         to: &Published,
         key: Option<&SigningKey>,
         progress: &dyn Progress,

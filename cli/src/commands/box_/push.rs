@@ -135,7 +135,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitStatus> {
             let (version, provider) = (stored.version.clone(), provider.unwrap_or_else(|| usual.to_owned()));
             let to = Published { place, name: args.name, version, provider, architecture, release };
             let pushed = work(context, |cancel| {
-                orchestrator.store().push(&client, &stored, form, &to, key, &shown, cancel)
+                orchestrator.store().push(&client, (&stored, form), &to, key, &shown, cancel)
             })?;
             (to, pushed)
         }
