@@ -25,7 +25,7 @@ pub fn options() -> Vec<(String, String)> {
     };
     let files = [named("AWS_SHARED_CREDENTIALS_FILE", "credentials"), named("AWS_CONFIG_FILE", "config")];
     let variables = std::env::vars()
-        .filter(|(name, _)| name.starts_with("AWS_"))
+        .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
         .map(|(name, value)| (name.to_ascii_lowercase(), value))
         .collect();
     with_profile(variables, files.iter().flatten().map(PathBuf::as_path))

@@ -467,6 +467,8 @@ fn a_bucket_is_pushed_to_and_taken_from_without_any_server_of_ours() {
     with_profile(&add).ended_with(0).says("team/web 1.2.0");
     with_profile(&["box", "add", "s3://boxes/none"]).ended_with(4).says("has no box at `none`");
     sandbox.run(&["box", "add", "gs://boxes/web"]).ended_with(2).says("AWS_ENDPOINT");
+    let elsewhere = [&push[..7], &["gs://boxes/web", "--provider", "lxc"]].concat();
+    sandbox.run(&elsewhere).ended_with(2).says("AWS_ENDPOINT");
 
     // A repository lies in a bucket the same way.
     let token = with_variables(&["box", "token", "create", "s3://boxes/repository", "ci", "--push", "team"]);

@@ -64,7 +64,7 @@ pub struct Args {
 
 /// Takes where boxes are brought.
 fn place(text: &str) -> std::result::Result<Box<Place>, String> {
-    if !text.starts_with("oci:") && !text.starts_with("s3:") {
+    if !["oci:", "s3:", "gs:", "az:"].iter().any(|kind| text.starts_with(kind)) {
         return server(text).map(|url| Box::new(Place::Repository(url)));
     }
     match BoxRef::parse(text).map_err(|error| error.to_string())? {
