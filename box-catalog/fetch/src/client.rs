@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
 use tokio::runtime::{Builder, Runtime};
@@ -85,29 +85,7 @@ struct Inner {
     runtime: Runtime,
 }
 
-/// A request that is sent, small enough for memory, and that does no harm when it is sent twice.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// `POST` and the like.
-    pub method: reqwest::Method,
-    /// Where to.
-    pub url: Url,
-    /// What kind of content is sent.
-    pub kind: &'static str,
-    /// The content.
-    pub body: Vec<u8>,
-}
-
-/// What a server answered to a [`Call`], whatever it thinks of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// 200 and the like.
-    pub status: u16,
-    /// What it has to say.
-    pub bytes: Vec<u8>,
-}
-
-/// Bytes of an answer to a call that are read.
+/// Bytes of a reply that are read.
 pub(crate) const MAX_ANSWER: u64 = 16 << 20;
 
 /// A small answer, read whole.
@@ -176,37 +154,6 @@ impl Client {
             let bytes = self.read(url, answer, limit).await?;
             Ok(Document { bytes, url: from })
         })
-    }
-
-    /// Sends `call`; where the server, or the way to it, has a weak moment, again.
-    ///
-    /// # Errors
-    /// Each [`FetchError`] that has a URL, but none for what the server says of the request: that is in the answer.
-    pub fn send(&self, call: &Call, note: &dyn Fn(&str), stop: &Stop) -> Result<Answer, FetchError> {
-        let mut patience = self.patience();
-        self.run(stop, async {
-            loop {
-                match self.send_once(call).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => patience.wait(error, note).await?,
-                }
-            }
-        })
-    }
-
-    async fn send_once(&self, call: &Call) -> Result<Answer, FetchError> {
-        let url = &call.url;
-        let mut request = self.authorized(url, self.inner.http.request(call.method.clone(), url.clone()));
-        if !call.body.is_empty() {
-            request = request.header(CONTENT_TYPE, call.kind).body(call.body.clone());
-        }
-        let answer = request.send().await.map_err(|source| self.broken(url, source))?;
-        let status = answer.status().as_u16();
-        let passing = FetchError::Status { url: shown(url), status, again: again(&answer) };
-        if passing.is_passing() {
-            return Err(passing);
-        }
-        Ok(Answer { status, bytes: self.read(url, answer, MAX_ANSWER).await? })
     }
 
     pub(crate) async fn read(&self, url: &Url, answer: Response, limit: u64) -> Result<Vec<u8>, FetchError> {

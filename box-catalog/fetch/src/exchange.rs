@@ -1,4 +1,4 @@
-//! Requests whose headers matter, in both directions: what protocols of registries are made of.
+//! Small requests that are had again where that helps: what protocols of repositories and registries are made of.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
@@ -25,6 +25,14 @@ impl<'a> Exchange<'a> {
     #[must_use]
     pub fn new(method: Method, url: &'a Url) -> Self {
         Self { method, url, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// The same, which sends `body` of this kind.
+    #[must_use]
+    pub fn sending(mut self, kind: &str, body: Vec<u8>) -> Self {
+        self.headers.push(("content-type", kind.to_owned()));
+        self.body = body;
+        self
     }
 }
 

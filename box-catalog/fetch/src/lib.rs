@@ -16,7 +16,7 @@ mod stop;
 mod sums;
 
 pub use checksum::{Algorithm, Checksum, InvalidChecksum};
-pub use client::{Answer, Call, Client, Document, Settings, Token, shown};
+pub use client::{Client, Document, Settings, Token, shown};
 pub use download::{Downloaded, Request, Slot};
 pub use error::FetchError;
 pub use exchange::{Exchange, Reply};

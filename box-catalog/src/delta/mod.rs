@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use posada_chunks::Digest;
-use posada_fetch::{Call, FetchError, Method};
+use posada_fetch::{Exchange, FetchError, Method};
 use posada_provider_api::FaultKind;
 use serde::Serialize;
 use url::Url;
@@ -114,9 +114,9 @@ impl Repository<'_> {
         let own = own.len().checked_sub(BELOW).map(|count| own[..count].join("/"));
         let own = own.ok_or_else(|| self.wrong("has its list of chunks at a strange place"))?;
         url.set_path(&format!("{own}/api/v1/chunks/get"));
-        let call = Call { method: Method::POST, url, kind: "application/json", body };
+        let exchange = Exchange::new(Method::POST, &url).sending("application/json", body);
         let warn = |text: &str| self.errand.progress.warn(text);
-        let answer = self.errand.client.send(&call, &warn, self.errand.stop)?;
+        let answer = self.errand.client.exchange(&exchange, &warn, self.errand.stop)?;
         let mut bundle = answer.bytes.as_slice();
         while answer.status == 200
             && let Some((digest, bytes)) = bundle::next(&mut bundle)

@@ -1,7 +1,7 @@
 //! What a repository is asked: `box-catalog/server/API.md`, “Pushing”.
 
 use posada_chunks::Digest;
-use posada_fetch::{Answer, Call, Client, Method, Stop, shown};
+use posada_fetch::{Client, Exchange, Method, Reply, Stop, shown};
 use posada_provider_api::FaultKind;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -86,33 +86,30 @@ impl Api<'_> {
         self.accepted(&answer)
     }
 
-    fn json(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Answer, BoxError> {
+    fn json(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Reply, BoxError> {
         let body = serde_json::to_vec(body).map_err(|error| self.nonsense(error.to_string()))?;
         self.send(method, path, "application/json", body)
     }
 
-    fn send(
-        &self,
-        method: Method,
-        path: &str,
-        kind: &'static str,
-        body: Vec<u8>,
-    ) -> Result<Answer, BoxError> {
+    fn send(&self, method: Method, path: &str, kind: &'static str, body: Vec<u8>) -> Result<Reply, BoxError> {
         let base = format!("{}/", self.server.as_str().trim_end_matches('/'));
         let url = Url::parse(&base).and_then(|base| base.join(path));
         let url = url.map_err(|error| self.nonsense(error.to_string()))?;
-        let call = Call { method, url, kind, body };
-        Ok(self.client.send(&call, &|text| self.progress.warn(text), self.stop)?)
+        let mut exchange = Exchange::new(method, &url);
+        if !body.is_empty() {
+            exchange = exchange.sending(kind, body);
+        }
+        Ok(self.client.exchange(&exchange, &|text| self.progress.warn(text), self.stop)?)
     }
 
-    fn read<'a, T: Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, BoxError> {
+    fn read<'a, T: Deserialize<'a>>(&self, answer: &'a Reply) -> Result<T, BoxError> {
         self.accepted(answer)?;
         serde_json::from_slice(&answer.bytes).map_err(|error| {
             self.nonsense(format!("gives an answer that is none ({error}); is it a repository of posada's?"))
         })
     }
 
-    fn accepted(&self, answer: &Answer) -> Result<(), BoxError> {
+    fn accepted(&self, answer: &Reply) -> Result<(), BoxError> {
         if (200..300).contains(&answer.status) {
             return Ok(());
         }
