@@ -237,10 +237,11 @@ fn hesitant_catalog(content: String, rest: Arc<AtomicBool>) -> (String, mpsc::Re
             let (sender, rest) = (sender.clone(), rest.clone());
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
-                let mut lines =
-                    reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-                let first = lines.next().unwrap_or_default();
+                let lines = reader.by_ref().lines().map_while(Result::ok);
+                let lines: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                let first = lines.first().cloned().unwrap_or_default();
                 let range = lines
+                    .iter()
                     .find_map(|line| Some(line.to_lowercase().strip_prefix("range: bytes=")?.to_owned()));
                 let close = "connection: close\r\n";
                 let Some(range) = range else {

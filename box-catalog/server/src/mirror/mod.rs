@@ -70,6 +70,9 @@ pub(crate) struct Place {
     pub architecture: Part,
 }
 
+/// Which content of a file: its checksum, or where it is.
+type Content = (Place, String);
+
 /// A mirror at work.
 pub(crate) struct Mirror {
     settings: MirrorSettings,
@@ -79,9 +82,9 @@ pub(crate) struct Mirror {
     pub(crate) figures: Figures,
     /// Who asks for which document: the others wait for the answer.
     asking: Mutex<HashMap<BoxName, Weak<tokio::sync::Mutex<()>>>>,
-    transfers: Mutex<HashMap<Place, transfer::Transfer>>,
+    transfers: Mutex<HashMap<Content, transfer::Transfer>>,
     /// Files that did not come and would not now, either.
-    refused: Mutex<HashMap<Place, (Instant, Failed)>>,
+    refused: Mutex<HashMap<Content, (Instant, Failed)>>,
     turns: Arc<Semaphore>,
     down: Down,
     stop: Stop,
@@ -179,7 +182,7 @@ impl Mirror {
         }
     }
 
-    fn transfers(&self) -> MutexGuard<'_, HashMap<Place, transfer::Transfer>> {
+    fn transfers(&self) -> MutexGuard<'_, HashMap<Content, transfer::Transfer>> {
         self.transfers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,7 +191,7 @@ impl Mirror {
         DOWN.min(self.settings.fresh)
     }
 
-    fn refused(&self) -> MutexGuard<'_, HashMap<Place, (Instant, Failed)>> {
+    fn refused(&self) -> MutexGuard<'_, HashMap<Content, (Instant, Failed)>> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.retain(|_, (since, _)| since.elapsed() < self.memory());
         refused

@@ -46,17 +46,18 @@ impl Mirror {
         place: &Place,
         file: &MirrorFile,
     ) -> Transfer {
+        let key = (place.clone(), file.checksum.clone().unwrap_or_else(|| file.url.to_string()));
         let mut transfers = self.transfers();
-        if let Some(transfer) = transfers.get(place) {
+        if let Some(transfer) = transfers.get(&key) {
             return transfer.clone();
         }
         let transfer = Transfer(Arc::new(Reach::new(self.figures.bytes.clone())));
         // Clients try again at once: a file that is wrong does not come each time.
-        if let Some((_, failed)) = self.refused().get(place) {
+        if let Some((_, failed)) = self.refused().get(&key) {
             transfer.0.end(End::Failed(failed.clone()));
             return transfer;
         }
-        transfers.insert(place.clone(), transfer.clone());
+        transfers.insert(key.clone(), transfer.clone());
         let (this, repository) = (self.clone(), repository.clone());
         let (place, file, reach) = (place.clone(), file.clone(), transfer.0.clone());
         tokio::spawn(async move {
@@ -70,10 +71,10 @@ impl Mirror {
             if let Err(failed) = carried.as_ref().map_err(Clone::clone)
                 && failed.will_not_pass()
             {
-                this.refused().insert(place.clone(), (Instant::now(), failed));
+                this.refused().insert(key.clone(), (Instant::now(), failed));
             }
             // First out of the list: who finds it there finds it alive.
-            this.transfers().remove(&place);
+            this.transfers().remove(&key);
             match carried {
                 Ok(()) => reach.end(End::Kept),
                 Err(failed) => {

@@ -474,3 +474,24 @@ async fn a_mirror_that_is_told_to_end_sends_what_it_has_begun_to_send() {
     assert_eq!(server.tell_to_stop().await.unwrap(), Served { complete: false });
     assert!(stream.next().await.unwrap().is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_the_catalog_takes_back_is_not_given_out_for_the_new_one() {
+    let (old, new) = (noise(1, 100_000), noise(2, 100_000));
+    let (sender, slow) = slowly(old.len());
+    let odd = Odd::start(of_box(provider(Some(&old)), slow)).await;
+    let server = mirror_of(&odd, Duration::ZERO).await;
+    sender.send(old[..1000].to_vec()).unwrap();
+    let mut stream = get(&server).await.bytes_stream();
+    let mut came = stream.next().await.unwrap().unwrap().to_vec();
+    odd.answer(of_box(provider(Some(&new)), with_ranges(new.clone(), "new")));
+    expect(server.catalog("team/web").await, 200).await;
+    assert!(get(&server).await.bytes().await.unwrap() == new, "the other one is under way still");
+    sender.send(old[1000..].to_vec()).unwrap();
+    while let Some(bytes) = stream.next().await {
+        came.extend_from_slice(&bytes.unwrap());
+    }
+    assert!(came == old);
+    server.settled().await;
+    assert!(get(&server).await.bytes().await.unwrap() == new);
+}
