@@ -11,6 +11,8 @@ mod digest;
 mod disk;
 mod error;
 mod export;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod kernel;
 mod metadata;
 mod oci;

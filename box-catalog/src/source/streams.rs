@@ -89,9 +89,11 @@ pub(super) fn offers(
         for (version, build) in product.versions {
             let Some(version) = version_of(&version) else { continue };
             for (provider, kinds) in [("kvm", &DISKS[..]), ("container", &ARCHIVES[..])] {
-                let of_kind = |kind: &&str| build.items.values().find(|item| item.ftype == **kind);
-                let Some(item) = kinds.iter().find_map(of_kind) else { continue };
-                let Some(digits) = &item.sha256 else { continue };
+                let of_kind = |kind: &&str| {
+                    let item = build.items.values().find(|item| item.ftype == **kind)?;
+                    Some((item, item.sha256.as_ref()?))
+                };
+                let Some((item, digits)) = kinds.iter().find_map(of_kind) else { continue };
                 let checksum = format!("sha256:{digits}").parse::<Checksum>();
                 let checksum = checksum.map_err(|error| format!("gives a checksum that is none: {error}"))?;
                 offers.push(Offer {
@@ -141,7 +143,9 @@ mod tests {
                         "root.squashfs": {{"ftype": "squashfs", "path": "a/rootfs.squashfs", "sha256": "{sum}"}},
                         "disk.qcow2": {{"ftype": "disk-kvm.img", "path": "a/disk.qcow2", "sha256": "{sum}"}}}}}},
                     "20261126_05:24": {{"items": {{"root.tar.xz": {{"ftype": "root.tar.xz", "path": "b/rootfs.tar.xz"}}}}}},
-                    "20261127_05:24": {{"items": {{"root.squashfs": {{"ftype": "squashfs", "path": "c/rootfs.squashfs", "sha256": "{sum}"}}}}}}}}}},
+                    "20261127_05:24": {{"items": {{
+                        "root.tar.xz": {{"ftype": "root.tar.xz", "path": "c/rootfs.tar.xz"}},
+                        "root.squashfs": {{"ftype": "squashfs", "path": "c/rootfs.squashfs", "sha256": "{sum}"}}}}}}}}}},
                 "debian:trixie:amd64:default": {{"aliases": "debian/13", "versions": {{}}}}}}}}"#
         )
     }

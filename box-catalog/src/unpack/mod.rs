@@ -24,6 +24,8 @@ pub use layers::Feed;
 pub use refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "fuzzing")]
+pub use squashfs::check as check_squashfs;
 
 use crate::disk::DiskRecord;
 use crate::{BoxMetadata, Digest, Form, KernelUnpacker};
@@ -246,7 +248,8 @@ impl Writing {
     /// Takes a root file system that was written down as an image of squashfs, which is removed.
     fn squashfs(&mut self) -> Result<(), Refusal> {
         let image = File::open(disk::PART).map_err(|error| disk::host(disk::PART, error))?;
-        squashfs::walk(image, &mut |path, entry, mut data| {
+        let limits = self.limits;
+        squashfs::walk(image, limits, &mut |path, entry, mut data| {
             let path = tree::clean(path, b"")?.unwrap_or_default();
             self.entry(&path, entry, &mut data)
         })?;

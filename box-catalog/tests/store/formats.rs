@@ -20,7 +20,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A tree with all that can be in one.
-fn rich(world: &World) -> std::path::PathBuf {
+pub fn rich(world: &World) -> std::path::PathBuf {
     let root = world.rootfs("rich", "rich");
     write(&root.join("usr/bin/sudo"), "suid");
     run(Command::new("chown").arg("0:0").arg(root.join("usr/bin/sudo")));
@@ -43,7 +43,7 @@ fn rich(world: &World) -> std::path::PathBuf {
 }
 
 /// Everything about every file: type, mode, owners, size, time, link, content.
-fn listing(root: &Path) -> String {
+pub fn listing(root: &Path) -> String {
     let format = "%P|%y|%m|%U|%G|%s|%T@|%l|%n\\n";
     let files =
         run(Command::new("find").arg(root).args(["-mindepth", "1", "!", "-type", "d", "-printf", format]));
@@ -105,7 +105,7 @@ fn taken(world: &World, archive: &Path, version: &str, expected: &str, what: &st
     assert_eq!(inode("etc/text"), inode("etc/hard"));
 }
 
-fn assert_same(found: &str, expected: &str, what: &str) {
+pub fn assert_same(found: &str, expected: &str, what: &str) {
     let (found, expected): (Vec<_>, Vec<_>) = (found.lines().collect(), expected.lines().collect());
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found, expected, "{what}");
@@ -198,9 +198,9 @@ fn attributes() {
 }
 
 /// `cap_net_raw+ep`: `struct vfs_cap_data` of revision 2, effective.
-const NET_RAW: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+pub const NET_RAW: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-fn set(path: &Path, name: &str, value: &[u8]) {
+pub fn set(path: &Path, name: &str, value: &[u8]) {
     rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
 }
 

@@ -15,6 +15,7 @@ mod oci;
 mod ordinary;
 mod registry;
 mod remote;
+mod squashfs;
 mod support;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         build::trials(),
         remote::trials(),
         oci::trials(),
+        squashfs::trials(),
         bucket::trials(),
         delta::trials(),
     ];

@@ -37,11 +37,6 @@ impl<S: Source> Blocks<S> {
         Self { source, codec, end, metadata: RefCell::default(), fragments: RefCell::default() }
     }
 
-    /// Bytes that the image takes.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
     /// `N` bytes at `offset`, as they are.
     pub fn bytes<const N: usize>(&self, offset: u64) -> Result<[u8; N], Refusal> {
         let mut bytes = [0; N];

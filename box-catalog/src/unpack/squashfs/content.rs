@@ -42,28 +42,32 @@ impl<S: Source> Stored<'_, S> {
     }
 
     /// The pieces of it that are no holes; `None` where there are too many.
-    pub fn extents(&self, blocks: &Blocks<S>) -> Result<Option<Vec<Extent>>, Refusal> {
+    pub fn extents(&self) -> Result<Option<Vec<Extent>>, Refusal> {
+        self.extents_up_to(MAX_EXTENTS)
+    }
+
+    pub(super) fn extents_up_to(&self, most: usize) -> Result<Option<Vec<Extent>>, Refusal> {
         let mut extents: Vec<Extent> = Vec::new();
         let mut sizes = self.sizes.clone();
-        // A file with more blocks than the image has bytes is none.
-        if self.count() > blocks.end().saturating_mul(1024) {
-            return Err(corrupt(format!("a file of {} bytes", self.size)));
-        }
-        let mut add = |offset: u64, length: u64| match extents.last_mut() {
+        let add = |extents: &mut Vec<Extent>, offset: u64, length: u64| match extents.last_mut() {
             Some(last) if last.offset + last.length == offset => last.length += length,
             _ => extents.push(Extent { offset, length }),
         };
         for index in 0..self.count() {
             let offset = index * self.block;
             if sizes.u32()? != 0 {
-                add(offset, self.block.min(self.size - offset));
+                add(&mut extents, offset, self.block.min(self.size - offset));
+            }
+            // A hostile list of blocks packs well: it is given up before it is in memory.
+            if extents.len() > most {
+                return Ok(None);
             }
         }
         let rest = self.count() * self.block;
         if self.fragment.is_some() && rest < self.size {
-            add(rest, self.size - rest);
+            add(&mut extents, rest, self.size - rest);
         }
-        Ok((extents.len() <= MAX_EXTENTS).then_some(extents))
+        Ok((extents.len() <= most).then_some(extents))
     }
 }
 
@@ -121,7 +125,7 @@ impl<'a, S: Source> Content<'a, S> {
 impl<S: Source> Read for Content<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.buffer.len() {
-            match self.next().map_err(io::Error::other)? {
+            match self.next().map_err(told)? {
                 Some(block) => (self.buffer, self.taken) = (block, 0),
                 None => return Ok(0),
             }
@@ -130,5 +134,14 @@ impl<S: Source> Read for Content<'_, S> {
         buffer[..count].copy_from_slice(&self.buffer[self.taken..self.taken + count]);
         self.taken += count;
         Ok(count)
+    }
+}
+
+/// As who reads it tells it again.
+fn told(refusal: Refusal) -> io::Error {
+    match refusal {
+        Refusal::Truncated => io::ErrorKind::UnexpectedEof.into(),
+        Refusal::Corrupt(what) => io::Error::other(what),
+        other => io::Error::other(other),
     }
 }

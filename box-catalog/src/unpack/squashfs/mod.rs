@@ -1,13 +1,15 @@
 //! A squashfs image, read as the entries of its tree.
 //!
-//! Nothing of it is held in memory that grows with it, but which directories and which files with several names were seen; its limits are
-//! those of all archives. Format: squashfs 4.0, Documentation/filesystems/squashfs.rst in the kernel's sources, and
+//! Nothing of it is held in memory that grows with it, but which directories and which files with several names were seen, whose paths are
+//! bounded; its limits are those of all archives. Format: squashfs 4.0, Documentation/filesystems/squashfs.rst in the kernel's sources, and
 //! <https://dr-emann.github.io/squashfs/squashfs.html>.
 
 mod blocks;
 mod codec;
 mod content;
 mod directory;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod inode;
 mod superblock;
 mod xattr;
@@ -22,13 +24,20 @@ use self::content::Content;
 use self::directory::Listing;
 use self::inode::{Body, Inode};
 use self::superblock::Superblock;
+use super::Limits;
 use super::refusal::Refusal;
 use super::sparse;
 use super::tar_stream::{Entry, Kind};
 use super::tree::MAX_DEPTH;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub use self::fuzzing::check;
+
 /// What a squashfs image begins with.
 pub const MAGIC: &[u8] = b"hsqs";
+
+/// Most bytes of paths that are remembered, here and by who makes the tree: those of directories and of files with several names.
+const MAX_PATHS: usize = 256 << 20;
 
 /// Something that can be read anywhere.
 pub trait Source {
@@ -52,10 +61,11 @@ impl Source for File {
 pub type Take<'a> = dyn FnMut(&[u8], &Entry, &mut dyn Read) -> Result<(), Refusal> + 'a;
 
 /// Hands over each entry of the image, directories before what is in them, the root first with an empty path.
+/// What is more than `limits` allow, sockets counted, is refused before it is read.
 ///
 /// # Errors
 /// [`Refusal`]s of what cannot be, and those of `take`.
-pub fn walk(source: impl Source, take: &mut Take<'_>) -> Result<(), Refusal> {
+pub fn walk(source: impl Source, limits: Limits, take: &mut Take<'_>) -> Result<(), Refusal> {
     let superblock = Superblock::read(&source)?;
     let blocks = Blocks::new(source, &superblock);
     let ids = blocks.ids(&superblock)?;
@@ -63,6 +73,9 @@ pub fn walk(source: impl Source, take: &mut Take<'_>) -> Result<(), Refusal> {
         superblock: &superblock,
         blocks: &blocks,
         ids,
+        limits,
+        entries: 0,
+        paths: 0,
         links: HashMap::new(),
         directories: HashSet::new(),
     };
@@ -94,6 +107,10 @@ struct Walk<'a, S> {
     superblock: &'a Superblock,
     blocks: &'a Blocks<S>,
     ids: Vec<u32>,
+    limits: Limits,
+    entries: u64,
+    /// Bytes of paths that are remembered.
+    paths: usize,
     /// Files with several names, by the numbers of their inodes; and the first name.
     links: HashMap<u32, Vec<u8>>,
     /// Directories that were entered: each has one place.
@@ -108,6 +125,10 @@ impl<'a, S: Source> Walk<'a, S> {
         path: Vec<u8>,
         take: &mut Take<'_>,
     ) -> Result<Option<Listing<'a, S>>, Refusal> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(Refusal::TooLarge(format!("{} entries", self.limits.entries)));
+        }
         let inode = Inode::read(self.blocks, self.superblock, place)?;
         let id = |index: u16| {
             let id = self.ids.get(usize::from(index)).copied();
@@ -131,6 +152,7 @@ impl<'a, S: Source> Walk<'a, S> {
                 take(&path, &entry, &mut io::empty())?;
                 return Ok(None);
             }
+            self.remember(&path)?;
             self.links.insert(inode.number, path.clone());
         }
         match inode.body {
@@ -138,11 +160,15 @@ impl<'a, S: Source> Walk<'a, S> {
                 if !self.directories.insert(place) {
                     return Err(Refusal::absurd(&path, "a second place in the tree"));
                 }
+                self.remember(&path)?;
                 take(&path, &entry, &mut io::empty())?;
                 return Listing::open(self.blocks, self.superblock, start, offset, size).map(Some);
             }
             Body::File(file) => {
-                let extents = file.extents(self.blocks)?;
+                if file.size > self.limits.bytes {
+                    return Err(Refusal::TooLarge(format!("{} GiB", self.limits.bytes >> 30)));
+                }
+                let extents = file.extents()?;
                 entry.kind = Kind::File {
                     size: file.size,
                     extents: extents.clone().unwrap_or_else(|| sparse::whole(file.size)),
@@ -166,6 +192,14 @@ impl<'a, S: Source> Walk<'a, S> {
             Body::Socket => {}
         }
         Ok(None)
+    }
+
+    fn remember(&mut self, path: &[u8]) -> Result<(), Refusal> {
+        self.paths += path.len();
+        if self.paths > MAX_PATHS {
+            return Err(Refusal::TooLarge(format!("{} MiB of paths", MAX_PATHS >> 20)));
+        }
+        Ok(())
     }
 }
 

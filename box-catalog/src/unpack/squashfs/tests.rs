@@ -13,25 +13,12 @@ use super::*;
 /// Bytes in all files that are read of one image.
 const MOST: u64 = 64 << 20;
 
-impl Source for &[u8] {
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.len() as u64)
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).ok();
-        let bytes = start.and_then(|start| self.get(start..)?.get(..buffer.len()));
-        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
-
 type Files = BTreeMap<String, (Kind, Vec<u8>)>;
 
 /// All that is in an image, with as much of its content.
 fn read(image: &[u8]) -> Result<Files, Refusal> {
     let (mut files, mut total) = (Files::new(), 0);
-    walk(image, &mut |path, entry, data| {
+    walk(image, Limits::default(), &mut |path, entry, data| {
         let mut content = Vec::new();
         data.take(MOST).read_to_end(&mut content).map_err(|error| Refusal::reading(&error))?;
         total += content.len() as u64;
@@ -154,6 +141,72 @@ fn a_name_does_not_lead_out() {
     }
 }
 
+#[test]
+fn limits_hold_before_anything_is_read() {
+    let few = Limits { entries: 100, ..Limits::default() };
+    let error = walk(small(), few, &mut |_, _, _| Ok(())).unwrap_err();
+    assert!(matches!(error, Refusal::TooLarge(_)), "{error}");
+    let little = Limits { bytes: 1_000_000, ..Limits::default() };
+    let error = walk(small(), little, &mut |path, _, _| {
+        assert_ne!(path, b"large");
+        Ok(())
+    });
+    assert!(matches!(error, Err(Refusal::TooLarge(_))), "{error:?}");
+}
+
+#[test]
+fn sockets_count_as_entries() {
+    let temp = tempfile::tempdir().unwrap();
+    let sockets: Vec<_> = (0..30)
+        .map(|number| std::os::unix::net::UnixListener::bind(temp.path().join(number.to_string())).unwrap())
+        .collect();
+    let image = pack(temp.path(), &[]);
+    drop(sockets);
+    assert_eq!(read(&image).unwrap().len(), 1, "they are not made");
+    let error = walk(&image[..], Limits { entries: 20, ..Limits::default() }, &mut |_, _, _| Ok(()));
+    assert!(matches!(error, Err(Refusal::TooLarge(_))), "{error:?}");
+}
+
+#[test]
+fn a_damaged_block_is_told_once() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join("file"), "posada".repeat(1000)).unwrap();
+    let mut image = pack(temp.path(), &["-noI", "-no-fragments", "-comp", "gzip"]);
+    // The file's only block stands behind the superblock.
+    image[96..110].fill(0xff);
+    let text = read(&image).unwrap_err().to_string();
+    assert_eq!(text.matches("it is damaged").count(), 1, "{text}");
+}
+
+#[test]
+fn a_file_in_too_many_pieces_is_filled() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = File::create(temp.path().join("pieces")).unwrap();
+    for piece in 0..5_u64 {
+        file.write_all_at(b"x", piece * 8192).unwrap();
+    }
+    let image = pack(temp.path(), &["-b", "4096"]);
+    let superblock = Superblock::read(&&image[..]).unwrap();
+    let blocks = Blocks::new(&image[..], &superblock);
+    let number = inode_of_file(&blocks, &superblock, superblock.root);
+    let Body::File(stored) = Inode::read(&blocks, &superblock, number).unwrap().body else {
+        panic!("no file")
+    };
+    assert_eq!(stored.extents_up_to(5).unwrap().unwrap().len(), 5);
+    assert_eq!(stored.extents_up_to(4).unwrap(), None);
+    let mut filled = Vec::new();
+    Content::new(&blocks, &superblock, stored, false).read_to_end(&mut filled).unwrap();
+    assert_eq!(filled, std::fs::read(temp.path().join("pieces")).unwrap());
+}
+
+/// The reference of the only file in the root.
+fn inode_of_file(blocks: &Blocks<&[u8]>, superblock: &Superblock, root: u64) -> u64 {
+    let Body::Directory { start, offset, size } = Inode::read(blocks, superblock, root).unwrap().body else {
+        panic!("no directory")
+    };
+    Listing::open(blocks, superblock, start, offset, size).unwrap().next().unwrap().unwrap().inode
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
@@ -171,6 +224,6 @@ proptest! {
         for (at, byte) in head {
             image[at] = byte;
         }
-        let _ = read(&image);
+        check(&image);
     }
 }
