@@ -48,6 +48,13 @@ fn text(bytes: u64) -> String {
     (0..bytes / 8).map(|number| format!("{number:07}\n")).collect()
 }
 
+/// Bytes that a server sent of what is at `path`, by what it told.
+fn fetched(events: &[Value], path: &str) -> u64 {
+    let requests = events.iter().filter(|event| event["event"] == "request" && event["path"] == path);
+    let fetched = requests.filter(|request| request["method"] != "PUT");
+    fetched.map(|request| request["bytes"].as_u64().expect("a number")).sum()
+}
+
 fn event<'a>(events: &'a [Value], name: &str) -> &'a Value {
     events.iter().find(|event| event["event"] == name).unwrap_or_else(|| panic!("{name}: {events:?}"))
 }
@@ -517,12 +524,8 @@ fn of_a_new_version_of_a_disk_only_what_is_new_travels() {
     assert!(std::fs::read(&out).expect("the disk") == std::fs::read(second).expect("the disk"));
 
     server.signal(Signal::SIGTERM);
-    let requests: Vec<Value> =
-        server.wait().events().into_iter().filter(|event| event["event"] == "request").collect();
-    let sent = |path: &str| -> u64 {
-        let fitting = requests.iter().filter(|request| request["method"] != "PUT" && request["path"] == path);
-        fitting.map(|request| request["bytes"].as_u64().expect("a number")).sum()
-    };
+    let events = server.wait().events();
+    let sent = |path: &str| fetched(&events, path);
     assert_eq!(sent("/team/vm/versions/1.0.0/libvirt/amd64/vagrant.box"), 32 << 20);
     assert_eq!(sent("/team/vm/versions/1.1.0/libvirt/amd64/vagrant.box"), 0);
     let chunks = sent("/api/v1/chunks/get");
@@ -590,12 +593,8 @@ fn a_container_box_of_the_store_is_pushed_and_its_next_version_brings_what_is_ne
     assert_eq!(tree(&desk), tree(&team));
 
     server.signal(Signal::SIGTERM);
-    let requests: Vec<Value> =
-        server.wait().events().into_iter().filter(|event| event["event"] == "request").collect();
-    let fetched = |path: &str| {
-        let fitting = requests.iter().filter(|request| request["method"] != "PUT" && request["path"] == path);
-        fitting.map(|request| request["bytes"].as_u64().expect("a number")).sum::<u64>()
-    };
+    let events = server.wait().events();
+    let fetched = |path: &str| fetched(&events, path);
     let architecture = first["architecture"].as_str().expect("text");
     let file = |version: &str| format!("/team/web/versions/{version}/lxc/{architecture}/vagrant.box");
     assert!(fetched(&file("1.0.0")) > 4 << 20);

@@ -27,15 +27,12 @@ pub(super) fn push(
         provider: to.provider.clone(),
         architecture: to.architecture.clone(),
     };
-    let below = |key: String| match at.key().trim_end_matches('/') {
-        "" => key,
-        prefix => format!("{prefix}/{key}"),
-    };
     let whole::Whole { size, digest } = whole::read(path, progress, cancel)?;
     let mut pushed = Pushed { size, chunks: 1, ..Pushed::default() };
-    let (place, sums) = (below(file.key()), file.sums(&digest));
-    if !bucket.create(&below(file.sums_key()), sums.clone().into_bytes())?
-        && bucket.read(&below(file.sums_key()), MAX_SUMS)?.as_deref() != Some(sums.as_bytes())
+    let (place, sums) = (at.below(&file.key()), file.sums(&digest));
+    let sums_place = at.below(&file.sums_key());
+    if !bucket.create(&sums_place, sums.clone().into_bytes())?
+        && bucket.read(&sums_place, MAX_SUMS)?.as_deref() != Some(sums.as_bytes())
     {
         let hint =
             format!("give another version, or remove what is below `{place}` with the bucket's own tools");
@@ -45,7 +42,7 @@ pub(super) fn push(
     if let Some(key) = key {
         progress.phase("signing", None);
         let signature = sign(key, &to.claim(), path)?;
-        bucket.create(&below(file.signature_key()), signature.into_bytes())?;
+        bucket.create(&at.below(&file.signature_key()), signature.into_bytes())?;
     }
     if !bucket.has(&place)? {
         progress.phase("pushing", Some(size));

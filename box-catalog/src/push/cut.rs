@@ -38,12 +38,7 @@ pub(super) struct CutFile {
 /// Reads the file at `path` and cuts it.
 pub(super) fn cut(path: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<CutFile, BoxError> {
     let failed = |error| BoxError::io("read", path, error);
-    let mut file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(BoxError::FileMissing(path.to_owned()));
-    }
-    progress.phase("reading", Some(metadata.len()));
+    let mut file = super::whole::open(path, progress)?;
     let (mut hasher, mut cutter, mut buffer) = (Sha256::new(), Cutter::default(), vec![0; PIECE]);
     let (mut chunks, mut size) = (Vec::new(), 0);
     let mut sink = |piece: Piece<'_>| {

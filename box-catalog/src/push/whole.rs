@@ -16,15 +16,22 @@ pub(super) struct Whole {
     pub digest: Digest,
 }
 
-/// Reads the file at `path`.
-pub(super) fn read(path: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Whole, BoxError> {
+/// Opens the file at `path` and begins to read it.
+pub(super) fn open(path: &Path, progress: &dyn Progress) -> Result<File, BoxError> {
     let failed = |error| BoxError::io("read", path, error);
-    let mut file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(BoxError::FileMissing(path.to_owned()));
     }
     progress.phase("reading", Some(metadata.len()));
+    Ok(file)
+}
+
+/// Reads the file at `path`.
+pub(super) fn read(path: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Whole, BoxError> {
+    let failed = |error| BoxError::io("read", path, error);
+    let mut file = open(path, progress)?;
     let (mut hash, mut piece, mut size) = (Sha256::new(), vec![0; 1 << 20], 0);
     loop {
         if cancel.is_cancelled() {

@@ -69,6 +69,15 @@ impl BucketRef {
         self.checksum.is_some() || extension.is_some_and(|(_, extension)| letters(extension))
     }
 
+    /// What `key` below it is called.
+    #[must_use]
+    pub(crate) fn below(&self, key: &str) -> String {
+        match self.key.trim_end_matches('/') {
+            "" => key.to_owned(),
+            prefix => format!("{prefix}/{key}"),
+        }
+    }
+
     /// The same bucket, at `key`.
     #[must_use]
     pub(crate) fn at(&self, key: &str) -> Self {

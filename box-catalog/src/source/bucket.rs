@@ -64,20 +64,18 @@ impl Source for InBucket<'_> {
                 manifest: None,
             }]);
         }
-        let prefix = key.trim_end_matches('/');
         let offers: Vec<Offer> = bucket
-            .keys(prefix)?
+            .keys(key.trim_end_matches('/'))?
             .iter()
             .filter_map(|below| {
                 let file = layout::File::of_key(below)?;
-                let key = if prefix.is_empty() { below.clone() } else { format!("{prefix}/{below}") };
                 Some(Offer {
                     name: name.clone(),
                     version: file.version,
                     provider: Some(file.provider),
                     architecture: Some(file.architecture),
                     default_architecture: false,
-                    location: self.at.at(&key).to_string(),
+                    location: self.at.at(&self.at.below(below)).to_string(),
                     checksum: None,
                     signature: None,
                     manifest: None,

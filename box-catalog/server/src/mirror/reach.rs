@@ -103,9 +103,7 @@ impl Reach {
                 match &state.end {
                     Some(End::Kept) => return Begun::Kept,
                     Some(End::Failed(why)) => return Begun::Failed(why.clone()),
-                    Some(End::Whole) => {}
-                    None if state.generation == 0 => {}
-                    None => {}
+                    Some(End::Whole) | None => {}
                 }
                 if state.generation > 0 {
                     return Begun::Coming { generation: state.generation, total: state.total };

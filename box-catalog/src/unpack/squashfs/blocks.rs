@@ -19,6 +19,11 @@ const PLAIN: u16 = 1 << 15;
 /// The same in the size of a file's block.
 const PLAIN_DATA: u32 = 1 << 24;
 
+/// Bytes that a file's block with the size `word` takes in the image.
+pub const fn packed_size(word: u32) -> u32 {
+    word & !PLAIN_DATA
+}
+
 /// A block of a table, and where the next one begins.
 type Metadata = (Rc<Vec<u8>>, u64);
 
@@ -76,18 +81,23 @@ impl<S: Source> Blocks<S> {
 
     /// The block of a file at `offset` with the size `word`, which is to have `length` bytes unpacked.
     pub fn data(&self, offset: u64, word: u32, length: usize) -> Result<Vec<u8>, Refusal> {
-        let size = word & !PLAIN_DATA;
-        // A block that does not become smaller is not compressed.
-        if size as usize > length.max(1) + METADATA {
-            return Err(corrupt(format!("a block of {size} bytes")));
-        }
-        let mut packed = vec![0; size as usize];
-        self.read(&mut packed, offset)?;
-        let bytes = if word & PLAIN_DATA == 0 { self.codec.unpack(&packed, length)? } else { packed };
+        let bytes = self.block(offset, word, length)?;
         if bytes.len() != length {
             return Err(corrupt(format!("a block of {} bytes in place of {length}", bytes.len())));
         }
         Ok(bytes)
+    }
+
+    /// What is in the block at `offset` with the size `word`, `most` bytes where it is compressed.
+    fn block(&self, offset: u64, word: u32, most: usize) -> Result<Vec<u8>, Refusal> {
+        let size = packed_size(word);
+        // A block that does not become smaller is not compressed.
+        if size as usize > most + METADATA {
+            return Err(corrupt(format!("a block of {size} bytes")));
+        }
+        let mut packed = vec![0; size as usize];
+        self.read(&mut packed, offset)?;
+        if word & PLAIN_DATA == 0 { self.codec.unpack(&packed, most) } else { Ok(packed) }
     }
 
     /// The ends of files that are kept together under `index`.
@@ -101,14 +111,7 @@ impl<S: Source> Blocks<S> {
         if let Some((_, found)) = kept.iter().find(|(at, _)| *at == offset) {
             return Ok(found.clone());
         }
-        let (size, most) = (word & !PLAIN_DATA, superblock.block_size as usize);
-        if size as usize > most + METADATA {
-            return Err(corrupt(format!("a fragment of {size} bytes")));
-        }
-        let mut packed = vec![0; size as usize];
-        self.read(&mut packed, offset)?;
-        let bytes = if word & PLAIN_DATA == 0 { self.codec.unpack(&packed, most)? } else { packed };
-        let found = Rc::new(bytes);
+        let found = Rc::new(self.block(offset, word, superblock.block_size as usize)?);
         if kept.len() == KEPT_FRAGMENTS {
             kept.pop_front();
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::blocks::{Blocks, Cursor};
+use super::blocks::{Blocks, Cursor, packed_size};
 use super::superblock::Superblock;
 use super::{Source, corrupt};
 use crate::unpack::refusal::Refusal;
@@ -105,7 +105,7 @@ impl<'a, S: Source> Content<'a, S> {
             self.rest -= length;
             if word != 0 {
                 let bytes = self.blocks.data(self.file.start, word, length as usize)?;
-                self.file.start += u64::from(word & 0x00ff_ffff);
+                self.file.start += u64::from(packed_size(word));
                 return Ok(Some(bytes));
             }
             if !self.without_holes {
