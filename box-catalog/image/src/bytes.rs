@@ -40,6 +40,11 @@ impl Header<'_> {
 
 /// CRC-32C (Castagnoli), as VHDX has it.
 pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c_of([bytes])
+}
+
+/// The same of bytes that lie in several places.
+pub fn crc32c_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
         let mut i = 0;
@@ -54,7 +59,8 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
         }
         table
     };
-    !bytes.iter().fold(!0, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
+    let step = |crc: u32, byte: &u8| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)];
+    !parts.into_iter().fold(!0, |crc, part| part.iter().fold(crc, step))
 }
 
 #[cfg(test)]
@@ -66,6 +72,7 @@ mod tests {
         // RFC 3720, B.4.
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c_of([&b"1234"[..], b"", b"56789"]), 0xe306_9283);
     }
 
     #[test]

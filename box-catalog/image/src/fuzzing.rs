@@ -12,6 +12,43 @@ pub fn image(bytes: &[u8]) {
     }
 }
 
+/// The log of a VHDX, whose entries get the checksums they should have.
+pub fn vhdx_log(log: &[u8]) {
+    image(&vhdx_with(log));
+}
+
+/// An empty disk of 4 MiB with a log.
+fn vhdx_with(log: &[u8]) -> Vec<u8> {
+    const LOG: usize = 1 << 20;
+    const LENGTH: usize = 6 << 20;
+    let mut bytes = vec![0; LENGTH];
+    let mut put = |at: usize, piece: &[u8]| bytes[at..at + piece.len()].copy_from_slice(piece);
+    put(0, b"vhdxfile");
+    for (at, piece) in crate::write::vhdx_structures(4 << 20, 1 << 20, uuid::Uuid::nil()) {
+        put(at as usize, &piece);
+    }
+    put(LOG, &log[..log.len().min(LOG)]);
+    // The first entry's identity is that of the log.
+    let id: [u8; 16] = *bytes[LOG + 32..].first_chunk().unwrap_or(&[0; 16]);
+    for at in [64 << 10, 128 << 10] {
+        bytes[at + 48..at + 64].copy_from_slice(&id);
+        seal(&mut bytes[at..at + 4096]);
+    }
+    for at in (LOG..2 * LOG).step_by(4096) {
+        let length = crate::bytes::Header(&bytes).le32(at + 8) as usize;
+        if bytes[at..].starts_with(b"loge") && (4096..=2 * LOG - at).contains(&length) {
+            seal(&mut bytes[at..at + length]);
+        }
+    }
+    bytes
+}
+
+fn seal(bytes: &mut [u8]) {
+    bytes[4..8].fill(0);
+    let sum = crate::bytes::crc32c(bytes);
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
 /// The text that describes a machine: OVF, XenServer's, Parallels'.
 pub fn description(bytes: &[u8]) {
     crate::bundle::read_descriptions(&String::from_utf8_lossy(bytes));
@@ -51,6 +88,8 @@ fn look(image: &dyn ReadImage) {
 mod tests {
     use proptest::prelude::*;
 
+    use crate::read::log_entry::{Change, Entry};
+
     /// The first bytes of each format, so that what comes behind them is looked at.
     const STARTS: [&[u8]; 9] = [
         b"QFI\xfb\0\0\0\x03",
@@ -63,6 +102,47 @@ mod tests {
         b"WithouFreSpacExt\x02\0\0\0",
         b"# Disk DescriptorFile\nRW ",
     ];
+
+    #[test]
+    fn logs_are_replayed() {
+        let block = Change::Data {
+            at: 3 << 20,
+            bytes: Box::new([6, 0, 0x40, 0, 0, 0, 0, 0].repeat(512).try_into().unwrap()),
+        };
+        let data = Change::Data { at: (4 << 20) + 4096, bytes: Box::new([9; 4096]) };
+        let log = Entry { sequence: 1, guid: [1; 16], ..Entry::default() }.bytes(&[block, data]);
+        let (_, image) = crate::open_storage(crate::Storage::memory(super::vhdx_with(&log))).unwrap();
+        let mut read = [0; 8193];
+        image.read_at(&mut read, 4095).unwrap();
+        assert!(read[0] == 0 && read[1..4097] == [9; 4096] && read[4097] == 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        #[test]
+        fn nothing_in_a_log_panics(
+            entries in proptest::collection::vec((0_u64..3, 0_u32..4, prop::option::of(0_u64..1500), any::<u64>(), any::<u32>()), 0..8),
+            noise in proptest::collection::vec((0_usize..40_000, any::<u8>()), 0..4),
+        ) {
+            let mut log = Vec::new();
+            for (number, (step, tail, at, long, last)) in entries.into_iter().enumerate() {
+                let at = at.map_or(long, |sector| sector * 4096);
+                let changes = match step {
+                    0 => vec![Change::Zero { at, length: long >> (long & 63) & !4095 }],
+                    _ => vec![Change::Data { at, bytes: Box::new([last as u8; 4096]) }],
+                };
+                let entry = Entry { sequence: 1 + number as u64, tail: tail * 8192, last: last.into(), ..Entry::default() };
+                log.extend(Entry { guid: [1; 16], ..entry }.bytes(&changes));
+            }
+            for (at, byte) in noise {
+                if let Some(place) = log.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            super::vhdx_log(&log);
+        }
+    }
 
     proptest! {
         #[test]

@@ -12,7 +12,7 @@
 //! looking for tables that lead to the same place twice) is done once, for all of them.
 //!
 //! Images come from anywhere. Tables are read in pages as they are needed, so that memory does not grow with the
-//! disk: an open image keeps some 4 MiB, and copying adds two pieces of 2 MiB for each thread. Disks are at most
+//! disk: an open image keeps some 4 MiB (and a VHDX that was not shut down cleanly its log), and copying adds two pieces of 2 MiB for each thread. Disks are at most
 //! [`MAX_DISK`]; an image leads to no file but those given with it, by their plain names.
 
 mod bundle;
@@ -23,6 +23,7 @@ mod error;
 pub mod fuzzing;
 mod image;
 mod open;
+mod overlay;
 mod pages;
 mod probe;
 mod read;

@@ -1,4 +1,4 @@
-//! Where the bytes of an image lie: a file, or a part of one.
+//! Where the bytes of an image lie: a file, a part of one, or one with changes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use crate::overlay::Overlay;
 use crate::{ImageError, Result};
 
 /// Bytes at places, which nobody writes to meanwhile. Clones share what is open.
@@ -22,6 +23,7 @@ pub struct Storage {
 enum Source {
     File(Arc<(File, PathBuf)>),
     Memory(Arc<[u8]>),
+    Over(Arc<Overlay>),
 }
 
 impl Storage {
@@ -51,6 +53,12 @@ impl Storage {
     pub fn memory(bytes: Vec<u8>) -> Self {
         let length = bytes.len() as u64;
         Self { source: Source::Memory(bytes.into()), start: 0, length }
+    }
+
+    /// A file with changes that it does not have.
+    pub(crate) fn over(overlay: Overlay) -> Self {
+        let length = overlay.length();
+        Self { source: Source::Over(Arc::new(overlay)), start: 0, length }
     }
 
     /// A part of it: `length` bytes from `start` on, cut where it ends.
@@ -84,6 +92,7 @@ impl Storage {
                 buffer.copy_from_slice(&bytes[from..from + buffer.len()]);
                 Ok(())
             }
+            Source::Over(overlay) => overlay.read_at(buffer, place),
             Source::File(file) => file.0.read_exact_at(buffer, place).map_err(|error| match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
                     ImageError::Truncated("it became shorter while it was read".to_owned())

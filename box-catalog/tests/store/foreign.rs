@@ -74,7 +74,29 @@ fn single() {
         is(&stored.unwrap_or_else(|error| panic!("{format} {option}: {error}")), &raw);
         fs::remove_file(file).unwrap();
     }
+    let file = world.path("dirty.bin");
+    convert(&raw, &file, "vhdx", "block_size=1M");
+    leave_dirty(&file, &raw);
+    is(&world.add(&file, "team/vm", "50").unwrap_or_else(|error| panic!("{error}")), &raw);
     world.assert_clean();
+}
+
+/// Has qemu write zeros to a block of a VHDX that is not there yet, and then fail to carry out what it has written into the log.
+fn leave_dirty(file: &Path, raw: &Path) {
+    const MIB: usize = 1 << 20;
+    let bytes = fs::read(raw).unwrap();
+    let hole = bytes.chunks_exact(MIB).position(|block| block.iter().all(|byte| *byte == 0)).unwrap();
+    let options = format!(
+        "driver=vhdx,file.driver=blkdebug,file.image.driver=file,file.image.filename={},\
+         file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.sector={}",
+        file.display(),
+        2 * MIB / 512
+    );
+    let write = format!("write -P 0 {hole}M 64k");
+    let output = Command::new("qemu-io").args(["-c", &write, "--image-opts", &options]).output().unwrap();
+    assert!(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).contains("write failed"));
+    let told = Command::new("qemu-img").arg("info").arg(file).output().unwrap();
+    assert!(String::from_utf8_lossy(&told.stderr).contains("needs to be replayed"));
 }
 
 const OVF: &str = r#"<?xml version="1.0"?><Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">

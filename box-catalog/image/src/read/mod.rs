@@ -1,6 +1,9 @@
 //! Opening images.
 
 mod blocks;
+#[cfg(test)]
+#[path = "../../tests/qemu/log_entry.rs"]
+pub(crate) mod log_entry;
 mod mapped;
 mod parallels;
 mod qcow2;

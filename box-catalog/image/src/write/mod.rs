@@ -15,6 +15,8 @@ use std::path::Path;
 use crate::copy::Told;
 use crate::{Format, ImageError, ReadImage, Result};
 pub use output::Output;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use vhdx::structures as vhdx_structures;
 
 /// What a machine in an archive is called and made of.
 #[derive(Debug, Clone, PartialEq, Eq)]

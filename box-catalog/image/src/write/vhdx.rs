@@ -53,23 +53,34 @@ pub fn write(image: &dyn ReadImage, out: &Output, told: Told<'_>) -> Result<()> 
     let mut identifier = b"vhdxfile".to_vec();
     identifier.extend("Posada".encode_utf16().flat_map(u16::to_le_bytes));
     out.write_at(&identifier, 0)?;
+    for (at, bytes) in structures(size, bat_length, Uuid::nil()) {
+        out.write_at(&bytes, at)?;
+    }
+    Ok(())
+}
+
+/// All but the table of blocks and what it leads to, with their places in the file; `log` is what the entries of the log carry.
+pub fn structures(size: u64, bat_length: u64, log: Uuid) -> [(u64, Vec<u8>); 5] {
     let regions = regions(bat_length);
-    out.write_at(&regions, 192 * KIB)?;
-    out.write_at(&regions, 256 * KIB)?;
-    metadata(out, size)?;
-    let (file, data) = (Uuid::new_v4(), Uuid::new_v4());
-    out.write_at(&header(1, file, data), 64 * KIB)?;
-    out.write_at(&header(2, file, data), 128 * KIB)
+    let ids = [Uuid::new_v4(), Uuid::new_v4(), log];
+    [
+        (192 * KIB, regions.clone()),
+        (256 * KIB, regions),
+        (METADATA, metadata(size)),
+        (64 * KIB, header(1, ids)),
+        (128 * KIB, header(2, ids)),
+    ]
 }
 
 /// 2.2.2.
-fn header(sequence: u64, file: Uuid, data: Uuid) -> Vec<u8> {
+fn header(sequence: u64, ids: [Uuid; 3]) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(0, b"head");
     put(8, &sequence.to_le_bytes());
-    put(16, &file.to_bytes_le());
-    put(32, &data.to_bytes_le());
+    for (number, id) in ids.iter().enumerate() {
+        put(16 + number * 16, &id.to_bytes_le());
+    }
     put(66, &1_u16.to_le_bytes());
     put(68, &(MIB as u32).to_le_bytes());
     put(72, &LOG.to_le_bytes());
@@ -92,7 +103,7 @@ fn regions(bat_length: u64) -> Vec<u8> {
 }
 
 /// 2.6.
-fn metadata(out: &Output, size: u64) -> Result<()> {
+fn metadata(size: u64) -> Vec<u8> {
     /// Of the disk, and required.
     const DISK: u32 = 2 | 4;
     const REQUIRED: u32 = 4;
@@ -103,8 +114,8 @@ fn metadata(out: &Output, size: u64) -> Result<()> {
         (guid::PHYSICAL_SECTOR_SIZE, 4096_u32.to_le_bytes().to_vec(), DISK),
         (guid::VIRTUAL_DISK_ID, Uuid::new_v4().to_bytes_le().to_vec(), DISK),
     ];
-    let mut table = vec![0; 32 + items.len() * 32];
-    let mut put = |at: usize, field: &[u8]| table[at..at + field.len()].copy_from_slice(field);
+    let mut bytes = vec![0; 65 << 10];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(0, b"metadata");
     put(10, &(items.len() as u16).to_le_bytes());
     let mut place = 64 << 10_u32;
@@ -114,10 +125,10 @@ fn metadata(out: &Output, size: u64) -> Result<()> {
         put(at + 16, &u32::to_le_bytes(place));
         put(at + 20, &(value.len() as u32).to_le_bytes());
         put(at + 24, &flags.to_le_bytes());
-        out.write_at(value, METADATA + u64::from(place))?;
+        put(place as usize, value);
         place += value.len() as u32;
     }
-    out.write_at(&table, METADATA)
+    bytes
 }
 
 fn summed(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -1,106 +1,15 @@
 //! Every format beside qemu-img: what it writes is read, and what is written here it reads, bit for bit.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod log_entry;
+mod support;
+mod vhdx_log;
 
-use posada_image::{
-    Backing, Format, ImageError, Machine, Options, ReadImage, Storage, Told, open, open_storage, write,
-};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use posada_image::{Backing, Format, ImageError, Machine, Options, Storage, Told, open, open_storage, write};
 use proptest::prelude::*;
-use tempfile::TempDir;
-
-fn qemu_img(args: &[&str]) -> String {
-    run("qemu-img", args)
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let output =
-        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{program} {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
-
-struct Room(TempDir);
-
-impl Room {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// A raw disk with `runs` of bytes, which differ everywhere, at places.
-    fn disk(&self, size: u64, runs: &[(u64, usize)]) -> PathBuf {
-        let path = self.path("disk.raw");
-        let file = File::create(&path).unwrap();
-        file.set_len(size).unwrap();
-        for (number, (at, length)) in runs.iter().enumerate() {
-            let length = (*length as u64).min(size - at) as usize;
-            let mut state = *at ^ (number as u64) << 56 | 1;
-            let bytes: Vec<u8> = (0..length)
-                .map(|_| {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    // Half of it can be packed.
-                    if state >> 40 & 1 == 0 { 0x55 } else { (state >> 32) as u8 }
-                })
-                .collect();
-            file.write_all_at(&bytes, *at).unwrap();
-        }
-        path
-    }
-
-    /// One that has all that is special: short and long runs, at the start, over borders, at the very end.
-    fn usual(&self) -> PathBuf {
-        self.disk(
-            70 << 20,
-            &[
-                (0, 100_000),
-                (5 << 20, 512),
-                ((32 << 20) - 70_000, 200_000),
-                (40 << 20, 5 << 20),
-                ((70 << 20) - 3000, 3000),
-            ],
-        )
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn whole(image: &dyn ReadImage) -> Vec<u8> {
-    let mut bytes = vec![0; image.size() as usize];
-    image.read_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
-fn same(image: &dyn ReadImage, raw: &Path) {
-    image.check(&|| false).unwrap();
-    let expected = std::fs::read(raw).unwrap();
-    assert_eq!(image.size(), expected.len() as u64);
-    assert!(whole(image) == expected, "the disks differ");
-    // What is said to be a hole is one.
-    let mut at = 0;
-    while at < image.size() {
-        let extent = image.extent(at).unwrap();
-        let part = &expected[at as usize..(at + extent.length) as usize];
-        assert!(extent.data || part.iter().all(|byte| *byte == 0), "{extent:?}");
-        at += extent.length;
-    }
-    // Small pieces at odd places.
-    for at in (0..image.size()).step_by(1_234_567) {
-        let mut piece = vec![0; 1000.min((image.size() - at) as usize)];
-        image.read_at(&mut piece, at).unwrap();
-        assert!(piece == expected[at as usize..at as usize + piece.len()]);
-    }
-    assert!(image.read_at(&mut [0; 2], image.size() - 1).is_err());
-}
+use support::{Room, qemu_img, run, same, text, whole};
 
 const NOTHING: Told<'static> = Told { progress: &|_| {}, cancelled: &|| false };
 
@@ -221,7 +130,7 @@ fn written(room: &Room, raw: &Path, format: Format, stream: bool) {
     expected.resize(size, 0);
     assert!(mine == expected, "{name}");
     std::fs::remove_file(file).unwrap();
-    assert_eq!(std::fs::read_dir(room.0.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(std::fs::read_dir(room.directory()).unwrap().count(), 1, "nothing is left beside it");
 }
 
 const WRITTEN: [(Format, bool); 6] = [
@@ -284,7 +193,7 @@ fn an_ova_holds_a_disk_that_qemu_img_reads() {
     let (_, image) = open(&raw, Backing::Refused).unwrap();
     let file = room.path("out.ova");
     write(Format::Ova, image.as_ref(), &file, &options(true), NOTHING).unwrap();
-    run("tar", &["-xf", text(&file), "-C", text(room.0.path())]);
+    run("tar", &["-xf", text(&file), "-C", text(room.directory())]);
     let disk = room.path("a--b-----c--disk1.vmdk");
     let compared = qemu_img(&["compare", "-f", "raw", "-F", "vmdk", text(&raw), text(&disk)]);
     assert!(compared.contains("identical"), "{compared}");

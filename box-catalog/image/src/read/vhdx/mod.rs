@@ -1,10 +1,14 @@
 //! Hyper-V's VHDX (MS-VHDX). Numbers are little-endian.
 
+mod entry;
+mod log;
+
 use super::blocks::{Blocks, Table, Width};
 use super::mapped::Place;
 use crate::bytes::{Header, crc32c};
 use crate::error::{corrupt, unsupported};
 use crate::{ImageError, Result, Storage};
+use log::Log;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -29,10 +33,10 @@ pub mod guid {
 }
 
 pub fn open(storage: Storage) -> Result<Blocks> {
-    let log = active_header(&storage)?;
-    if log {
-        return Err(unsupported("a log of changes that were not carried out, as after a crash"));
-    }
+    let storage = match current_log(&storage)? {
+        Some(log) => log::replay(storage, &log)?,
+        None => storage,
+    };
     let (bat, metadata) = regions(&storage)?;
     let facts = metadata_of(&storage, metadata)?;
     if facts.differencing {
@@ -63,9 +67,9 @@ struct Region {
     length: u64,
 }
 
-/// Whether the newer one of the headers that are sound tells of a log.
-fn active_header(storage: &Storage) -> Result<bool> {
-    let mut newest: Option<(u64, bool)> = None;
+/// The log that the newer one of the headers that are sound tells of, if it is not empty.
+fn current_log(storage: &Storage) -> Result<Option<Log>> {
+    let mut newest: Option<(u64, Log)> = None;
     for at in HEADERS {
         let mut bytes = storage.bytes(at, HEADER)?;
         if bytes.len() < HEADER {
@@ -78,12 +82,14 @@ fn active_header(storage: &Storage) -> Result<bool> {
         if header.le16(66) != 1 {
             return Err(unsupported(format!("version {} of VHDX", header.le16(66))));
         }
-        let log = bytes[48..64].iter().any(|byte| *byte != 0) && header.le32(68) != 0;
+        let guid = bytes[48..].first_chunk().copied().unwrap_or_default();
+        let (version, length, at) = (header.le16(64), u64::from(header.le32(68)), header.le64(72));
         if newest.is_none_or(|(sequence, _)| header.le64(8) > sequence) {
-            newest = Some((header.le64(8), log));
+            newest = Some((header.le64(8), Log { guid, version, at, length }));
         }
     }
-    newest.map(|(_, log)| log).ok_or_else(|| corrupt("neither of its headers is sound"))
+    let (_, log) = newest.ok_or_else(|| corrupt("neither of its headers is sound"))?;
+    Ok(Some(log).filter(|log| log.guid != [0; 16] && log.length != 0))
 }
 
 fn checksum_holds(bytes: &mut [u8]) -> bool {
