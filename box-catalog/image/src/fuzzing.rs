@@ -51,7 +51,20 @@ fn seal(bytes: &mut [u8]) {
 
 /// The text that describes a machine: OVF, XenServer's, Parallels'.
 pub fn description(bytes: &[u8]) {
-    crate::bundle::read_descriptions(&String::from_utf8_lossy(bytes));
+    for image in crate::bundle::read_descriptions(&String::from_utf8_lossy(bytes), &expanding()) {
+        look(image.as_ref());
+    }
+}
+
+/// An expanding disk of Parallels', of 16 sectors, of which there are the first eight.
+fn expanding() -> Vec<u8> {
+    let mut bytes = vec![7; 8192];
+    bytes[..4096].fill(0);
+    bytes[..16].copy_from_slice(b"WithouFreSpacExt");
+    for (at, value) in [(16, 2_u32), (28, 8), (32, 2), (36, 16), (64, 1)] {
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes
 }
 
 /// Goes through all that an image says, and reads the start of what it holds.
@@ -117,6 +130,25 @@ mod tests {
         assert!(read[0] == 0 && read[1..4097] == [9; 4096] && read[4097] == 0);
     }
 
+    #[test]
+    fn pieces_are_put_together() {
+        let storage = |start: u64, end: u64, kind: &str, file: &str| {
+            format!(
+                "<Storage><Start>{start}</Start><End>{end}</End><Image><Type>{kind}</Type><File>{file}</File></Image></Storage>"
+            )
+        };
+        let text = storage(0, 16, "Compressed", "a")
+            + &storage(16, 20, "Plain", "p")
+            + &storage(20, 24, "Compressed", "b");
+        let text = format!("<Parallels_disk_image><StorageData>{text}</StorageData></Parallels_disk_image>");
+        let images = crate::bundle::read_descriptions(&text, &super::expanding());
+        let mut read = vec![0xee; 24 * 512];
+        images[0].read_at(&mut read, 0).unwrap();
+        let runs: Vec<_> = read.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() / 512)).collect();
+        assert_eq!((images[0].size(), runs), (24 * 512, vec![(7, 8), (0, 8), (1, 4), (7, 4)]));
+        images[0].check(&|| false).unwrap();
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]
 
@@ -148,6 +180,23 @@ mod tests {
         #[test]
         fn nothing_in_a_description_panics(text in "(<(Item|Disk|File|member|name|struct|value|/value|/name|/struct)( id=\"a\"| fileRef=\"a\")?/?>|[a-z17]){0,40}") {
             super::description(format!("<a>{text}</a>").as_bytes());
+            super::description(text.as_bytes());
+        }
+
+        #[test]
+        fn nothing_in_a_description_of_pieces_panics(
+            pieces in proptest::collection::vec((0_u64..20, 1_u64..12, prop::option::of("Plain|Compressed|[a-z]"), "[pa][0-9]?", 0_usize..40), 0..6),
+            odd in any::<bool>(),
+        ) {
+            let (mut text, mut at) = (String::new(), 0);
+            for (start, length, kind, file, cut) in pieces {
+                let start = if odd && cut < 5 { start } else { at };
+                let kind = kind.map_or_else(String::new, |kind| format!("<Type>{kind}</Type>"));
+                at = start + length;
+                let inner = format!("<Start>{start}</Start><End>{at}</End><Image>{kind}<File>{file}</File></Image>");
+                text += &format!("<Storage>{}</Storage>", if cut == 0 { "" } else { &inner });
+            }
+            let text = format!("<Parallels_disk_image><StorageData>{text}</StorageData></Parallels_disk_image>");
             super::description(text.as_bytes());
         }
 

@@ -106,11 +106,34 @@ const OVF: &str = r#"<?xml version="1.0"?><Envelope xmlns:ovf="http://schemas.dm
 const PARALLELS: &str = "<?xml version='1.0'?><Parallels_disk_image><StorageData><Storage><Image><Type>Compressed</Type>\
 <File>harddisk.hdd.0.{5fbaabe3}.hds</File></Image></Storage></StorageData></Parallels_disk_image>";
 
+/// A Parallels disk in an expanding piece, and one of bytes as they are.
+fn in_two(raw: &Path, bundle: &Path) {
+    let bytes = fs::read(raw).unwrap();
+    let (middle, end) = (bytes.len() / 1024 * 512, bytes.len());
+    assert_eq!(end % 512, 0);
+    let (first, second) = (bundle.join("a.part"), bundle.join("harddisk.hdd.1.{5fbaabe3}.hds"));
+    write(&first, &bytes[..middle]);
+    write(&second, &bytes[middle..]);
+    convert(&first, &bundle.join("harddisk.hdd.0.{5fbaabe3}.hds"), "parallels", "cluster_size=1M");
+    fs::remove_file(first).unwrap();
+    let storage = |start: usize, end: usize, kind: &str, number: u32| {
+        format!(
+            "<Storage><Start>{}</Start><End>{}</End><Image><Type>{kind}</Type>\
+             <File>harddisk.hdd.{number}.{{5fbaabe3}}.hds</File></Image></Storage>",
+            start / 512,
+            end / 512
+        )
+    };
+    let storages = storage(middle, end, "Plain", 1) + &storage(0, middle, "Compressed", 0);
+    let text = format!("<Parallels_disk_image><StorageData>{storages}</StorageData></Parallels_disk_image>");
+    write(&bundle.join("DiskDescriptor.xml"), text);
+}
+
 fn boxes() {
     let world = World::new();
     let passwd = "root:x:0:0::/root:/bin/sh\nvagrant:x:1001:1001::/home/vagrant:/bin/sh\n";
     let raw = disk(&world, "v.img", &[("etc/passwd", passwd)]);
-    for provider in ["virtualbox", "vmware_desktop", "hyperv", "parallels"] {
+    for provider in ["virtualbox", "vmware_desktop", "hyperv", "parallels", "parallels-split"] {
         let parts = world.path(provider);
         write(&parts.join("metadata.json"), format!("{{\"provider\":\"{provider}\"}}"));
         write(&parts.join("Vagrantfile"), "Vagrant.configure('2') {}");
@@ -132,10 +155,19 @@ fn boxes() {
             }
             _ => {
                 let bundle = parts.join("box.pvm/harddisk.hdd");
-                write(&bundle.join("DiskDescriptor.xml"), PARALLELS);
                 write(&parts.join("box.pvm/config.pvs"), "<x/>");
                 write(&bundle.join("harddisk.hdd"), "");
-                convert(&raw, &bundle.join("harddisk.hdd.0.{5fbaabe3}.hds"), "parallels", "cluster_size=1M");
+                if provider == "parallels" {
+                    write(&bundle.join("DiskDescriptor.xml"), PARALLELS);
+                    convert(
+                        &raw,
+                        &bundle.join("harddisk.hdd.0.{5fbaabe3}.hds"),
+                        "parallels",
+                        "cluster_size=1M",
+                    );
+                } else {
+                    in_two(&raw, &bundle);
+                }
             }
         }
         let file = tar(&world, &format!("{provider}.box"), &parts);

@@ -100,12 +100,23 @@ impl Bundle {
         if let Some((_, content)) = self.files.iter().find(|(path, _)| path == "ova.xml") {
             return Ok((Format::Xva, xva::open(&text(content)?, &self.files)?));
         }
-        // Snapshots lie in disks of their own, behind that of the machine.
-        if let Some((path, content)) = ending("diskdescriptor.xml") {
-            let file = parallels::image(&text(content)?)?;
-            return self.open(path, &file).map(|(_, image)| (Format::Parallels, image));
+        if let Some((path, content)) = self.only_description()? {
+            let image = parallels::open(&text(content)?, &|name| self.named(path, name).cloned())?;
+            return Ok((Format::Parallels, image));
         }
         self.only()
+    }
+
+    /// The description of a disk of Parallels', if there is one: nothing says which one of several is the system's.
+    fn only_description(&self) -> Result<Option<&(String, Storage)>> {
+        let is_one = |path: &str| path.to_ascii_lowercase().ends_with("diskdescriptor.xml");
+        let mut found = self.files.iter().filter(|(path, _)| is_one(path));
+        match (found.next(), found.next()) {
+            (Some((first, _)), Some((second, _))) => {
+                Err(ImageError::Ambiguous(format!("those that `{first}` and `{second}` describe")))
+            }
+            (one, _) => Ok(one),
+        }
     }
 
     /// The disk that is the only one.
@@ -136,9 +147,14 @@ impl Bundle {
         self.files.iter().find(|(path, _)| *path == wanted).map(|(_, content)| content)
     }
 
-    fn open(&self, path: &str, name: &str) -> Result<(Format, Box<dyn ReadImage>)> {
+    /// The same, where it has to be there.
+    fn named(&self, path: &str, name: &str) -> Result<&Storage> {
         let missing = || ImageError::File { name: name.to_owned(), why: "which is not there" };
-        let content = self.beside(path, plain_name(name)?).ok_or_else(missing)?;
+        self.beside(path, plain_name(name)?).ok_or_else(missing)
+    }
+
+    fn open(&self, path: &str, name: &str) -> Result<(Format, Box<dyn ReadImage>)> {
+        let content = self.named(path, name)?;
         open_with(content.clone(), &|name| Ok(self.beside(path, name).cloned()))
     }
 }
@@ -159,11 +175,17 @@ fn xml(text: &str) -> Result<roxmltree::Document<'_>> {
         .map_err(|error| crate::error::corrupt(format!("its description cannot be read: {error}")))
 }
 
+/// The disks that a text describes, for whatever names it gives: those that begin with `p` are of files with 4 KiB of data, and
+/// others of `expanding`.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn read_descriptions(text: &str) {
+pub(crate) fn read_descriptions(text: &str, expanding: &[u8]) -> Vec<Box<dyn ReadImage>> {
     let _ = ovf::system_disk(text);
-    let _ = parallels::image(text);
-    let _ = xva::open(text, &[("Ref:1/00000000".to_owned(), Storage::memory(vec![1; 512]))]);
+    let find = |name: &str| {
+        let name = plain_name(name)?;
+        Ok(Storage::memory(if name.starts_with('p') { vec![1; 4096] } else { expanding.to_vec() }))
+    };
+    let pieces = [("Ref:1/00000000".to_owned(), Storage::memory(vec![1; 512]))];
+    [parallels::open(text, &find), xva::open(text, &pieces)].into_iter().flatten().collect()
 }
 
 #[cfg(test)]

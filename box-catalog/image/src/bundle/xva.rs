@@ -54,7 +54,7 @@ impl Map for Xva {
         &self.files
     }
 
-    fn grain(&self) -> Option<u64> {
+    fn grain(&self, _: usize) -> Option<u64> {
         None
     }
 

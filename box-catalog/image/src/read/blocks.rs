@@ -97,7 +97,7 @@ impl Map for Blocks {
         std::slice::from_ref(self.pages.storage())
     }
 
-    fn grain(&self) -> Option<u64> {
+    fn grain(&self, _: usize) -> Option<u64> {
         Some(self.block)
     }
 

@@ -19,8 +19,8 @@ pub trait Map: Send + Sync {
     /// The files that [`Place`]s are in.
     fn files(&self) -> &[Storage];
 
-    /// How far apart two pieces of a file begin at least, bytes; `None` where all lies in order.
-    fn grain(&self) -> Option<u64>;
+    /// How far apart two pieces of one of the files begin at least, bytes; `None` where all lies in order.
+    fn grain(&self, file: usize) -> Option<u64>;
 
     /// What is at `at`, which is less than the size.
     fn locate(&self, at: u64) -> Result<Run>;
@@ -183,7 +183,7 @@ impl<M: Map> ReadImage for Mapped<M> {
                 extent(run.length.min(there.length), there.data)
             }
             (Place::Below | Place::Zero, _) => extent(run.length, false),
-            (Place::Plain { file, at }, _) if self.map.grain().is_none() => {
+            (Place::Plain { file, at }, _) if self.map.grain(file).is_none() => {
                 let (data, length) = self.file(file)?.has_data(at)?;
                 extent(run.length.min(length.max(1)), data)
             }
@@ -192,7 +192,7 @@ impl<M: Map> ReadImage for Mapped<M> {
     }
 
     fn check(&self, cancelled: &dyn Fn() -> bool) -> Result<()> {
-        let mut marks = Marks::new(self.map.files(), self.map.grain());
+        let mut marks = Marks::new(self.map.files(), |file| self.map.grain(file));
         let (mut at, mut last) = (0, None);
         while at < self.map.size() {
             if cancelled() {
@@ -229,29 +229,26 @@ impl<M: Map> ReadImage for Mapped<M> {
 
 /// Which pieces of the files are taken.
 struct Marks {
-    grain: u64,
-    /// A bit for each place where a piece may begin, by file; `None` where these are too many.
-    taken: Vec<Option<Vec<u64>>>,
+    /// By file: the grain, and a bit for each place where a piece may begin; `None` where these are too many.
+    taken: Vec<Option<(u64, Vec<u64>)>>,
     unpacked: HashMap<usize, u64>,
 }
 
 impl Marks {
-    fn new(files: &[Storage], grain: Option<u64>) -> Self {
-        let grain = grain.unwrap_or(0);
-        let bits = |file: &Storage| file.length().checked_div(grain).filter(|count| *count < MAX_MARKS);
-        let words = |count: u64| vec![0; usize::try_from(count / 64 + 1).unwrap_or(0)];
-        Self {
-            grain,
-            taken: files.iter().map(|file| bits(file).map(words)).collect(),
-            unpacked: HashMap::new(),
-        }
+    fn new(files: &[Storage], grain: impl Fn(usize) -> Option<u64>) -> Self {
+        let words = |(number, file): (usize, &Storage)| {
+            let grain = grain(number)?;
+            let count = file.length().checked_div(grain).filter(|count| *count < MAX_MARKS)?;
+            Some((grain, vec![0; usize::try_from(count / 64 + 1).ok()?]))
+        };
+        Self { taken: files.iter().enumerate().map(words).collect(), unpacked: HashMap::new() }
     }
 
     /// Pieces that do not overlap begin in different grains of the file.
     fn plain(&mut self, file: usize, at: u64, length: u64) -> Result<()> {
-        let Some(Some(taken)) = self.taken.get_mut(file) else { return Ok(()) };
-        let first = at / self.grain;
-        for piece in first..first + length.div_ceil(self.grain) {
+        let Some(Some((grain, taken))) = self.taken.get_mut(file) else { return Ok(()) };
+        let first = at / *grain;
+        for piece in first..first + length.div_ceil(*grain) {
             let Some(word) = taken.get_mut((piece / 64) as usize) else { return Ok(()) };
             if *word >> (piece % 64) & 1 == 1 {
                 return Err(corrupt(format!("two places of the disk lead to byte {at} of its file")));

@@ -8,6 +8,7 @@ mod mapped;
 mod parallels;
 mod qcow2;
 mod raw;
+mod several;
 mod unpack;
 mod vdi;
 mod vhd;
@@ -19,6 +20,9 @@ use std::path::Path;
 use crate::probe::{Format, probe_storage};
 use crate::{ImageError, ReadImage, Result, Storage};
 pub(crate) use mapped::{Map, Mapped, Place, Run};
+pub(crate) use parallels::open as parallels_disk;
+pub(crate) use raw::Flat;
+pub(crate) use several::Several;
 
 pub use qcow2::is_special;
 pub(crate) use vhdx::guid as vhdx_guid;

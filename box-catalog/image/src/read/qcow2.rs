@@ -179,7 +179,7 @@ impl Map for Qcow2 {
         std::slice::from_ref(self.pages.storage())
     }
 
-    fn grain(&self) -> Option<u64> {
+    fn grain(&self, _: usize) -> Option<u64> {
         Some(if self.extended { self.cluster / SUBCLUSTERS } else { self.cluster })
     }
 

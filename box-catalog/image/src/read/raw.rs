@@ -49,7 +49,7 @@ impl Map for Flat {
         &self.files
     }
 
-    fn grain(&self) -> Option<u64> {
+    fn grain(&self, _: usize) -> Option<u64> {
         None
     }
 

@@ -1,6 +1,8 @@
 //! Every format beside qemu-img: what it writes is read, and what is written here it reads, bit for bit.
 
 mod log_entry;
+mod parallels;
+mod pieces;
 mod support;
 mod vhdx_log;
 

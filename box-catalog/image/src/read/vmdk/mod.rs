@@ -3,11 +3,12 @@
 pub mod descriptor;
 mod sparse;
 
-use super::mapped::{Map, Mapped, Place, Run};
+use super::mapped::{Map, Mapped};
 use super::raw::{Flat, Piece};
+use super::several::Several;
 use super::{Siblings, plain_name};
 use crate::error::{corrupt, unsupported};
-use crate::{ImageError, MAX_DISK, ReadImage, Result, Storage};
+use crate::{ImageError, ReadImage, Result, Storage};
 use descriptor::{Descriptor, Kind};
 use sparse::Sparse;
 
@@ -41,79 +42,40 @@ fn described(found: &Descriptor, siblings: Siblings<'_>) -> Result<Box<dyn ReadI
         let missing = || ImageError::File { name: name.to_owned(), why: "which is not there" };
         siblings(plain_name(name)?)?.ok_or_else(missing)
     };
-    let mut pieces = Vec::new();
-    let mut sparse = Vec::new();
+    let mut flat: Vec<Piece> = Vec::new();
+    let mut pieces: Vec<(u64, Box<dyn Map>)> = Vec::new();
+    let mut taken = Vec::new();
     for extent in &found.extents {
         let length = extent.length;
-        let flat = |storage| Piece { length, storage };
-        match &extent.kind {
-            Kind::Zero => pieces.push(flat(None)),
+        let storage = match &extent.kind {
+            Kind::Zero => None,
             Kind::Flat { file, at } => {
                 let storage = find(file)?;
                 if storage.length().saturating_sub(*at) < length {
                     return Err(ImageError::Truncated(format!("its file `{file}` is too short")));
                 }
-                pieces.push(flat(Some(storage.part(*at, length))));
+                taken.push((file, *at, *at + length));
+                Some(storage.part(*at, length))
             }
-            Kind::Sparse { file } => sparse.push((length, Sparse::open(find(file)?)?)),
-        }
-    }
-    match (pieces.is_empty(), sparse.is_empty()) {
-        (_, true) => Ok(Box::new(Mapped::new(Flat::new(pieces)?))),
-        (true, _) => Ok(Box::new(Mapped::new(Several::new(sparse)?))),
-        _ => Err(unsupported("flat and sparse files in one disk")),
-    }
-}
-
-/// Sparse files behind each other.
-struct Several {
-    parts: Vec<Sparse>,
-    ends: Vec<u64>,
-    files: Vec<Storage>,
-}
-
-impl Several {
-    fn new(parts: Vec<(u64, Sparse)>) -> Result<Self> {
-        let (mut ends, mut files, mut end) = (Vec::new(), Vec::new(), 0_u64);
-        for (length, part) in &parts {
-            end = end.saturating_add(*length);
-            if part.size() < *length || *length == 0 || end > MAX_DISK {
-                return Err(corrupt("its descriptor and its files differ in size"));
+            Kind::Sparse { file } => {
+                taken.push((file, 0, u64::MAX));
+                pieces.push((length, Box::new(Sparse::open(find(file)?)?)));
+                continue;
             }
-            ends.push(end);
-            files.extend_from_slice(part.files());
-        }
-        Ok(Self { parts: parts.into_iter().map(|(_, part)| part).collect(), ends, files })
-    }
-}
-
-impl Map for Several {
-    fn size(&self) -> u64 {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
-    fn files(&self) -> &[Storage] {
-        &self.files
-    }
-
-    fn grain(&self) -> Option<u64> {
-        self.parts.iter().filter_map(Map::grain).min()
-    }
-
-    fn locate(&self, at: u64) -> Result<Run> {
-        let number = self.ends.partition_point(|end| *end <= at);
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let part = self.parts.get(number).ok_or_else(|| corrupt("its files end too early"))?;
-        let run = part.locate(at - start)?;
-        let place = match run.place {
-            Place::Plain { at, .. } => Place::Plain { file: number, at },
-            Place::Packed(packed) => Place::Packed(super::mapped::Packed { file: number, ..packed }),
-            other => other,
         };
-        Ok(Run { length: run.length.min(self.ends[number] - at), place })
+        let piece = Piece { length, storage };
+        pieces.push((length, Box::new(Flat::new(vec![piece.clone()])?)));
+        flat.push(piece);
     }
-
-    fn unpack(&self, packed: &super::mapped::Packed, into: &mut [u8]) -> Result<()> {
-        self.parts[packed.file].unpack(packed, into)
+    taken.sort_unstable();
+    if let Some(pair) = taken.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].2 > pair[1].1) {
+        return Err(corrupt(format!(
+            "two places of the disk lead to the same bytes of its file `{}`",
+            pair[0].0
+        )));
     }
+    if flat.len() == pieces.len() {
+        return Ok(Box::new(Mapped::new(Flat::new(flat)?)));
+    }
+    Ok(Box::new(Mapped::new(Several::new(pieces)?)))
 }

@@ -118,7 +118,7 @@ impl Map for Sparse {
         std::slice::from_ref(self.pages.storage())
     }
 
-    fn grain(&self) -> Option<u64> {
+    fn grain(&self, _: usize) -> Option<u64> {
         Some(if self.packed { SECTOR } else { self.grain })
     }
 
