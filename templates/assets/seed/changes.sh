@@ -1,7 +1,7 @@
 # Starts what raises the host's changes in synced folders, once its port is there. $1: its script (raise.sh); $2: the
 # port; $3 and $4: the script's further arguments
 [ -d /run/systemd/system ] || exit 0
-mkdir -p -m 700 /run/posada && printf '%s' "$1" >/run/posada/raise || exit
+(umask 077 && mkdir -p /run/posada) && printf '%s' "$1" >/run/posada/raise || exit
 device=$(systemd-escape --path --suffix=device "$2") || exit
 cat >/run/systemd/system/posada-changes.service <<END || exit
 [Unit]

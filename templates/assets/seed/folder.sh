@@ -11,7 +11,7 @@ is_mounted() { findmnt --types virtiofs --mountpoint "$1" >/dev/null; }
 # A second way to it, root's, by which the host's changes are raised (raise.sh). It is writable, as setting a time has to
 # get as far as the host, and follows no symbolic link, so that no path in it leads out. Where mount(8) knows no such
 # option, changes are not raised. It comes first: both show one file system, which is as writable as its first mount.
-mkdir -p -m 700 -- "$5" && mkdir -p -- "$way" &&
+(umask 077 && mkdir -p -- "$way") &&
     { is_mounted "$way" || mount -t virtiofs -o nosuid,nodev,noexec,nosymfollow -- "$tag" "$way" 2>/dev/null; }
 make "$target" || exit
 is_mounted "$target" || mount -t virtiofs -o "$options" -- "$tag" "$target"

@@ -1,5 +1,6 @@
 //! The commands of every boot, run for real by the system's shell, as far as they can be without a machine.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -71,6 +72,10 @@ fn a_folder_makes_its_way_and_gives_what_is_in_the_home_to_the_user() {
     run(&script, &["folder0", &inside, "nosuid,nodev", "debian", &ways]);
     run(&script, &["folder1", &outside, "nosuid,nodev,ro", "debian", &ways]);
     assert!(Path::new(&inside).is_dir() && Path::new(&outside).is_dir());
+    for way in ["run", "run/ways"] {
+        let mode = std::fs::metadata(dir.path().join(way)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "the ways are root's, all of them");
+    }
     let way = "mount -t virtiofs -o nosuid,nodev,noexec,nosymfollow -- ";
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert_eq!(
