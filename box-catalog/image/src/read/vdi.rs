@@ -39,8 +39,34 @@ pub fn open(storage: Storage) -> Result<Blocks> {
         Ok(match entry {
             NO_PLACE.. => Place::Zero,
             entry if entry >= entries => return Err(corrupt("a block is at an impossible place")),
-            entry => Place::Plain { file: 0, at: data + entry * (block + extra) + extra },
+            entry => {
+                let at = entry.checked_mul(block + extra).and_then(|at| at.checked_add(data + extra));
+                Place::Plain { file: 0, at: at.ok_or_else(|| corrupt("a block is at an impossible place"))? }
+            }
         })
     };
     Blocks::new(storage, &table, Box::new(meaning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::Map;
+
+    #[test]
+    fn blocks_behind_all_numbers_are_refused() {
+        let mut bytes = vec![0; 1024];
+        let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        put(0x44, VERSION);
+        put(0x4c, 1);
+        put(0x154, 512);
+        put(0x158, u32::MAX);
+        put(0x170, 1 << 30);
+        put(0x178, 1 << 30);
+        put(0x17c, u32::MAX);
+        put(0x180, u32::MAX);
+        put(512, 0xffff_fffd);
+        let map = open(Storage::memory(bytes)).unwrap();
+        assert!(matches!(map.locate(0), Err(ImageError::Corrupt(_))));
+    }
 }

@@ -1,10 +1,10 @@
 //! A file that appears as a whole.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::{ImageError, Result};
 
@@ -31,6 +31,7 @@ impl Output {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(&part)
                 .map_err(failed)?;
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -87,11 +87,15 @@ pub fn same(image: &dyn ReadImage, raw: &Path) {
     assert_eq!(image.size(), expected.len() as u64);
     assert!(whole(image) == expected, "the disks differ");
     // What is said to be a hole is one.
-    let mut at = 0;
+    let (zeros, mut at) = (vec![0; 1 << 20], 0);
     while at < image.size() {
         let extent = image.extent(at).unwrap();
         let part = &expected[at as usize..(at + extent.length) as usize];
-        assert!(extent.data || part.iter().all(|byte| *byte == 0), "{extent:?}");
+        // Comparing with zeros is much faster than looking at each byte.
+        assert!(
+            extent.data || part.chunks(zeros.len()).all(|piece| *piece == zeros[..piece.len()]),
+            "{extent:?}"
+        );
         at += extent.length;
     }
     // Small pieces at odd places.
