@@ -1,7 +1,7 @@
 //! Tables read a page at a time, so that a table takes no memory for being long.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Result, Storage};
 
@@ -10,16 +10,44 @@ const PAGE: u64 = 32 << 10;
 /// Pages that are kept: 4 MiB.
 const KEPT: usize = 128;
 
+/// The pages that are kept of all files of a disk.
+#[derive(Debug, Clone, Default)]
+pub struct Cache(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// How many files there are.
+    files: usize,
+    /// By file and page.
+    pages: HashMap<(usize, u64), Arc<[u8]>>,
+}
+
+impl Cache {
+    /// Another file of the disk.
+    pub fn pages(&self, storage: Storage) -> Pages {
+        let mut kept = self.lock();
+        kept.files += 1;
+        Pages { storage, file: kept.files, cache: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What tables lie in.
 #[derive(Debug)]
 pub struct Pages {
     storage: Storage,
-    kept: Mutex<HashMap<u64, Arc<[u8]>>>,
+    /// Which of the disk's files it is.
+    file: usize,
+    cache: Cache,
 }
 
 impl Pages {
+    /// Those of the only file of a disk.
     pub fn new(storage: Storage) -> Self {
-        Self { storage, kept: Mutex::default() }
+        Cache::default().pages(storage)
     }
 
     pub fn storage(&self) -> &Storage {
@@ -54,15 +82,15 @@ impl Pages {
     }
 
     fn page(&self, number: u64) -> Result<Arc<[u8]>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(page) = kept.get(&number) {
+        let mut kept = self.cache.lock();
+        if let Some(page) = kept.pages.get(&(self.file, number)) {
             return Ok(page.clone());
         }
         let page: Arc<[u8]> = self.storage.bytes(number * PAGE, PAGE as usize)?.into();
-        if kept.len() >= KEPT {
-            kept.clear();
+        if kept.pages.len() >= KEPT {
+            kept.pages.clear();
         }
-        kept.insert(number, page.clone());
+        kept.pages.insert((self.file, number), page.clone());
         Ok(page)
     }
 }
@@ -70,6 +98,19 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_one_disk_keep_no_more_than_one() {
+        let cache = Cache::default();
+        let files: Vec<_> =
+            (1..=40).map(|file| cache.pages(Storage::memory(vec![file; 10 * PAGE as usize]))).collect();
+        for page in 0..10 {
+            for (file, pages) in (1_u8..).zip(&files) {
+                assert_eq!(pages.le32(page * PAGE).unwrap(), u32::from_le_bytes([file; 4]));
+                assert!(cache.lock().pages.len() <= KEPT);
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_found_wherever_they_lie() {

@@ -3,16 +3,14 @@
 
 mod ovf;
 mod parallels;
+mod xml;
 mod xva;
 
 use crate::error::unsupported;
 use crate::read::{open_with, plain_name};
 use crate::{Format, ImageError, ReadImage, Result, Storage};
+use xml::text;
 
-/// Longest text that describes a machine, bytes.
-const MAX_TEXT: usize = 4 << 20;
-/// Most elements of such a text.
-const MAX_NODES: u32 = 200_000;
 /// Most files that are no pieces.
 const MAX_FILES: usize = 4096;
 /// Longest name of a file.
@@ -121,23 +119,28 @@ impl Bundle {
 
     /// The disk that is the only one.
     fn only(&self) -> Result<(Format, Box<dyn ReadImage>)> {
-        let mut found = Vec::new();
+        // Of several, only the names are kept: images take memory while they are open.
+        let (mut names, mut found) = (Vec::new(), None);
         let mut last = ImageError::Unknown("none of its files is a disk".to_owned());
         for (path, content) in &self.files {
             if crate::probe::probe_storage(content)? == Format::Raw {
                 continue;
             }
             match open_with(content.clone(), &|name| Ok(self.beside(path, name).cloned())) {
-                Ok(image) => found.push((path, image)),
+                Ok(image) => {
+                    names.push(format!("`{path}`"));
+                    found = Some(image);
+                }
                 Err(error) => last = error,
             }
+            if names.len() == 8 {
+                break;
+            }
         }
-        let names = found.iter().take(8).map(|(path, _)| format!("`{path}`")).collect::<Vec<_>>().join(", ");
-        match (found.pop(), found.is_empty()) {
-            (None, _) => Err(last),
-            (Some((_, image)), true) => Ok(image),
-            _ => Err(ImageError::Ambiguous(names)),
+        if names.len() > 1 {
+            return Err(ImageError::Ambiguous(names.join(", ")));
         }
+        found.ok_or(last)
     }
 
     /// The file `name` in the directory of `path`.
@@ -157,22 +160,6 @@ impl Bundle {
         let content = self.named(path, name)?;
         open_with(content.clone(), &|name| Ok(self.beside(path, name).cloned()))
     }
-}
-
-fn text(content: &Storage) -> Result<String> {
-    if content.length() > MAX_TEXT as u64 {
-        return Err(unsupported("a description of more than 4 MiB"));
-    }
-    let bytes = content.bytes(0, MAX_TEXT)?;
-    String::from_utf8(bytes).map_err(|_| crate::error::corrupt("its description is no UTF-8"))
-}
-
-/// Reads XML; what it defines by itself (which could grow without end) is refused.
-fn xml(text: &str) -> Result<roxmltree::Document<'_>> {
-    let options = roxmltree::ParsingOptions { nodes_limit: MAX_NODES, ..Default::default() };
-    let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
-    roxmltree::Document::parse_with_options(text, options)
-        .map_err(|error| crate::error::corrupt(format!("its description cannot be read: {error}")))
 }
 
 /// The disks that a text describes, for whatever names it gives: those that begin with `p` are of files with 4 KiB of data, and

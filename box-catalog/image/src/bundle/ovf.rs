@@ -1,8 +1,10 @@
 //! The description of a machine (DMTF DSP0243): which file is its first disk.
 
+use std::collections::HashMap;
+
 use roxmltree::Node;
 
-use super::xml;
+use super::xml::parse;
 use crate::Result;
 use crate::error::{corrupt, unsupported};
 
@@ -15,19 +17,22 @@ fn attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
 
 /// The name of the file that holds the disk which comes first on the first controller.
 pub fn system_disk(text: &str) -> Result<String> {
-    let document = xml(text)?;
+    let document = parse(text)?;
     let all = |name: &'static str| document.descendants().filter(move |node| node.tag_name().name() == name);
     let mut drives: Vec<_> = all("Item").chain(all("StorageItem")).filter_map(drive).collect();
     drives.sort();
-    let reference = |node: Node<'_, '_>| attribute(node, "fileRef").map(str::to_owned);
-    let by_drive = drives.iter().find_map(|(.., id)| {
-        let disk = all("Disk").find(|disk| attribute(*disk, "diskId") == Some(id));
-        // A drive may also name a file by itself; a disk without a file is empty.
-        disk.map_or_else(|| Some(id.clone()), reference)
-    });
-    let file = by_drive.or_else(|| all("Disk").find_map(reference));
+    // The first of a name counts, as in all other places.
+    let disks: HashMap<_, _> = all("Disk")
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .filter_map(|disk| Some((attribute(disk, "diskId")?, attribute(disk, "fileRef"))))
+        .collect();
+    // A drive may also name a file by itself; a disk without a file is empty.
+    let by_drive = drives.iter().find_map(|(.., id)| disks.get(&**id).copied().unwrap_or(Some(id)));
+    let file = by_drive.or_else(|| all("Disk").find_map(|disk| attribute(disk, "fileRef")));
     let id = file.ok_or_else(|| corrupt("its description names no disk"))?;
-    let file = all("File").find(|file| attribute(*file, "id") == Some(&id));
+    let file = all("File").find(|file| attribute(*file, "id") == Some(id));
     let file = file.ok_or_else(|| corrupt("its description names a file that it does not list"))?;
     if attribute(file, "chunkSize").is_some() {
         return Err(unsupported("a disk in several chunks"));
@@ -67,6 +72,19 @@ mod tests {
     fn the_first_drive_has_the_system() {
         assert_eq!(system_disk(TEXT).unwrap(), "system.vmdk");
         assert_eq!(system_disk(&TEXT.replace("ResourceType>17", "ResourceType>9")).unwrap(), "data.vmdk");
+    }
+
+    /// Drives without end that all name the last disk, which is empty, are not each looked for among all disks.
+    #[test]
+    fn empty_drives_without_end_take_no_time() {
+        let drive = "<I><R>17</R><H>/disk/d2</H></I>".replace("I>", "Item>");
+        let drive = drive.replace("R>", "ResourceType>").replace("H>", "HostResource>");
+        let text = format!(
+            "<E><File id='f' href='a'/>{}{}<Disk diskId='d2'/><Disk diskId='d1' fileRef='f'/></E>",
+            drive.repeat(33_000),
+            "<Disk diskId='x'/>".repeat(33_000)
+        );
+        assert_eq!(system_disk(&text).unwrap(), "a");
     }
 
     #[test]

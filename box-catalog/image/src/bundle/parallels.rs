@@ -3,8 +3,9 @@
 
 use roxmltree::Node;
 
-use super::xml;
+use super::xml::parse;
 use crate::error::{corrupt, unsupported};
+use crate::pages::Cache;
 use crate::probe::probe_storage;
 use crate::read::{Flat, Map, Mapped, Several, parallels_disk};
 use crate::{Format, ImageError, ReadImage, Result, Storage};
@@ -34,6 +35,7 @@ struct Piece {
 /// Opens the disk; `find` finds the files that its description names.
 pub fn open(text: &str, find: &dyn Fn(&str) -> Result<Storage>) -> Result<Box<dyn ReadImage>> {
     let mut pieces: Vec<(u64, Box<dyn Map>)> = Vec::new();
+    let cache = Cache::default();
     for piece in described(text)? {
         let storage = find(&piece.file)?;
         let length = piece.range.map(|(start, end)| (end - start).saturating_mul(SECTOR));
@@ -46,7 +48,7 @@ pub fn open(text: &str, find: &dyn Fn(&str) -> Result<Storage>) -> Result<Box<dy
                 Box::new(Flat::whole(storage.part(0, length))?)
             }
             Kind::Compressed if probe_storage(&storage)? == Format::Parallels => {
-                Box::new(parallels_disk(storage)?)
+                Box::new(parallels_disk(storage, &cache)?)
             }
             Kind::Compressed => {
                 return Err(corrupt(format!("its file `{}` is no expanding disk", piece.file)));
@@ -72,7 +74,7 @@ fn number(node: Node<'_, '_>, name: &str) -> Result<Option<u64>> {
 
 /// The pieces of the disk, in order.
 fn described(text: &str) -> Result<Vec<Piece>> {
-    let document = xml(text)?;
+    let document = parse(text)?;
     let root = document.root_element();
     let size = match child(root, "Disk_Parameters") {
         Some(parameters) => size(parameters)?,

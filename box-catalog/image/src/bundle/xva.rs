@@ -3,7 +3,7 @@
 
 use roxmltree::Node;
 
-use super::xml;
+use super::xml::parse;
 use crate::error::{corrupt, unsupported};
 use crate::read::{Map, Mapped, Place, Run};
 use crate::{MAX_DISK, ReadImage, Result, Storage};
@@ -74,7 +74,7 @@ impl Map for Xva {
 
 /// The directory of the disk that is the machine's first device, and its size in bytes.
 fn system_disk(text: &str) -> Result<(String, u64)> {
-    let document = xml(text)?;
+    let document = parse(text)?;
     let objects: Vec<_> = document.descendants().filter(|node| node.tag_name().name() == "struct").collect();
     let of = |class: &'static str| {
         let is = move |node: &&Node<'_, '_>| member_text(**node, "class").as_deref() == Some(class);

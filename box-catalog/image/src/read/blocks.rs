@@ -55,7 +55,7 @@ pub struct Table {
 }
 
 impl Blocks {
-    pub fn new(storage: Storage, table: &Table, meaning: Meaning) -> Result<Self> {
+    pub fn new(pages: Pages, table: &Table, meaning: Meaning) -> Result<Self> {
         if table.size > MAX_DISK {
             return Err(unsupported(format!("a size of {} bytes", table.size)));
         }
@@ -72,11 +72,11 @@ impl Blocks {
             return Err(corrupt("its table of blocks is too small for its disk"));
         }
         let end = table.at.checked_add(needed * table.width.bytes());
-        if end.is_none_or(|end| end > storage.length()) {
+        if end.is_none_or(|end| end > pages.storage().length()) {
             return Err(ImageError::Truncated("its table of blocks is not there".to_owned()));
         }
         Ok(Self {
-            pages: Pages::new(storage),
+            pages,
             size: table.size,
             block: table.block,
             table: table.at,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::corrupt;
 use crate::{Extent, ImageError, ReadImage, Result, Storage};
 
-/// Most pieces of one file that are told apart by [`Mapped::check`]; 64 MiB of bits.
+/// Most pieces of all files that are told apart by [`Mapped::check`]; 64 MiB of bits.
 const MAX_MARKS: u64 = 1 << 29;
 /// Pieces behind each other in a file are read at once up to this many bytes.
 const AT_ONCE: u64 = 4 << 20;
@@ -236,9 +236,11 @@ struct Marks {
 
 impl Marks {
     fn new(files: &[Storage], grain: impl Fn(usize) -> Option<u64>) -> Self {
+        let mut left = MAX_MARKS;
         let words = |(number, file): (usize, &Storage)| {
             let grain = grain(number)?;
-            let count = file.length().checked_div(grain).filter(|count| *count < MAX_MARKS)?;
+            let count = file.length().checked_div(grain).filter(|count| *count < left)?;
+            left -= count;
             Some((grain, vec![0; usize::try_from(count / 64 + 1).ok()?]))
         };
         Self { taken: files.iter().enumerate().map(words).collect(), unpacked: HashMap::new() }

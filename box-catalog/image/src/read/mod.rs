@@ -17,6 +17,7 @@ mod vmdk;
 
 use std::path::Path;
 
+use crate::pages::Cache;
 use crate::probe::{Format, probe_storage};
 use crate::{ImageError, ReadImage, Result, Storage};
 pub(crate) use mapped::{Map, Mapped, Place, Run};
@@ -65,7 +66,7 @@ pub(crate) fn open_with(storage: Storage, siblings: Siblings<'_>) -> Result<(For
         Format::Vdi => Box::new(Mapped::new(vdi::open(storage)?)),
         Format::Vhd => vhd::open(storage)?,
         Format::Vhdx => Box::new(Mapped::new(vhdx::open(storage)?)),
-        Format::Parallels => Box::new(Mapped::new(parallels::open(storage)?)),
+        Format::Parallels => Box::new(Mapped::new(parallels::open(storage, &Cache::default())?)),
         Format::Raw | Format::Ova | Format::Xva => Box::new(Mapped::new(raw::Flat::whole(storage)?)),
     };
     Ok((format, image))

@@ -4,13 +4,15 @@ use super::blocks::{Blocks, Table, Width};
 use super::mapped::Place;
 use crate::bytes::Header;
 use crate::error::{corrupt, unsupported};
+use crate::pages::Cache;
 use crate::{ImageError, Result, Storage};
 
 const SECTOR: u64 = 512;
 const HEADER: u64 = 64;
 const VERSION: u32 = 2;
 
-pub fn open(storage: Storage) -> Result<Blocks> {
+/// Opens one; the pages of its table are kept in `cache`.
+pub fn open(storage: Storage, cache: &Cache) -> Result<Blocks> {
     let start = storage.bytes(0, HEADER as usize)?;
     if start.len() < HEADER as usize {
         return Err(ImageError::Truncated("its header is not whole".to_owned()));
@@ -38,5 +40,5 @@ pub fn open(storage: Storage) -> Result<Blocks> {
             entry => Place::Plain { file: 0, at: entry * unit * SECTOR },
         })
     };
-    Blocks::new(storage, &table, Box::new(meaning))
+    Blocks::new(cache.pages(storage), &table, Box::new(meaning))
 }

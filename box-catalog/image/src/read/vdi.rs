@@ -4,6 +4,7 @@ use super::blocks::{Blocks, Table, Width};
 use super::mapped::Place;
 use crate::bytes::Header;
 use crate::error::{corrupt, unsupported};
+use crate::pages::Pages;
 use crate::{ImageError, Result, Storage};
 
 /// Entries from this one on are no places: a block that is not there, or that was given back.
@@ -45,7 +46,7 @@ pub fn open(storage: Storage) -> Result<Blocks> {
             }
         })
     };
-    Blocks::new(storage, &table, Box::new(meaning))
+    Blocks::new(Pages::new(storage), &table, Box::new(meaning))
 }
 
 #[cfg(test)]

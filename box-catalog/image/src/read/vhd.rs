@@ -6,6 +6,7 @@ use super::mapped::{Mapped, Place};
 use super::raw::{Flat, Piece};
 use crate::bytes::Header;
 use crate::error::{corrupt, unsupported};
+use crate::pages::Pages;
 use crate::{ImageError, ReadImage, Result, Storage};
 
 const FOOTER: u64 = 512;
@@ -65,7 +66,7 @@ fn growing(storage: Storage, size: u64, at: u64) -> Result<Blocks> {
             sector => Place::Plain { file: 0, at: sector * SECTOR + bitmap },
         })
     };
-    Blocks::new(storage, &table, Box::new(meaning))
+    Blocks::new(Pages::new(storage), &table, Box::new(meaning))
 }
 
 /// The one's complement of the sum of all bytes but the checksum's own.

@@ -7,6 +7,7 @@ use super::blocks::{Blocks, Table, Width};
 use super::mapped::Place;
 use crate::bytes::{Header, crc32c};
 use crate::error::{corrupt, unsupported};
+use crate::pages::Pages;
 use crate::{ImageError, Result, Storage};
 use log::Log;
 
@@ -58,7 +59,7 @@ pub fn open(storage: Storage) -> Result<Blocks> {
             other => return Err(corrupt(format!("a block has the impossible state {other}"))),
         })
     };
-    Blocks::new(storage, &table, Box::new(meaning))
+    Blocks::new(Pages::new(storage), &table, Box::new(meaning))
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use super::raw::{Flat, Piece};
 use super::several::Several;
 use super::{Siblings, plain_name};
 use crate::error::{corrupt, unsupported};
+use crate::pages::Cache;
 use crate::{ImageError, ReadImage, Result, Storage};
 use descriptor::{Descriptor, Kind};
 use sparse::Sparse;
@@ -25,7 +26,7 @@ pub fn open(storage: Storage, siblings: Siblings<'_>) -> Result<Box<dyn ReadImag
         let text = storage.bytes(0, descriptor::MAX)?;
         return described(&Descriptor::parse(&text)?, siblings);
     }
-    let sparse = Sparse::open(storage)?;
+    let sparse = Sparse::open(storage, &Cache::default())?;
     // QEMU leaves an empty one in the pieces of a split disk.
     let found = sparse.descriptor().map(Descriptor::parse).transpose()?.unwrap_or_default();
     if found == Descriptor::default() {
@@ -45,6 +46,7 @@ fn described(found: &Descriptor, siblings: Siblings<'_>) -> Result<Box<dyn ReadI
     let mut flat: Vec<Piece> = Vec::new();
     let mut pieces: Vec<(u64, Box<dyn Map>)> = Vec::new();
     let mut taken = Vec::new();
+    let cache = Cache::default();
     for extent in &found.extents {
         let length = extent.length;
         let storage = match &extent.kind {
@@ -59,7 +61,7 @@ fn described(found: &Descriptor, siblings: Siblings<'_>) -> Result<Box<dyn ReadI
             }
             Kind::Sparse { file } => {
                 taken.push((file, 0, u64::MAX));
-                pieces.push((length, Box::new(Sparse::open(find(file)?)?)));
+                pieces.push((length, Box::new(Sparse::open(find(file)?, &cache)?)));
                 continue;
             }
         };

@@ -3,7 +3,7 @@
 
 use crate::bytes::Header;
 use crate::error::{corrupt, unsupported};
-use crate::pages::Pages;
+use crate::pages::{Cache, Pages};
 use crate::read::mapped::{Map, Packed, Place, Run};
 use crate::read::unpack;
 use crate::{ImageError, MAX_DISK, Result, Storage};
@@ -39,7 +39,8 @@ pub struct Sparse {
 }
 
 impl Sparse {
-    pub fn open(storage: Storage) -> Result<Self> {
+    /// Opens one; the pages of its tables are kept in `cache`.
+    pub fn open(storage: Storage, cache: &Cache) -> Result<Self> {
         let mut start = header(&storage, 0)?;
         if Header(&start).le64(56) == AT_END {
             // The end of a stream is its header again, and a sector that says that it ends.
@@ -88,7 +89,7 @@ impl Sparse {
             zeroed_grains: flags & flag::ZEROED_GRAINS != 0,
             packed,
             descriptor,
-            pages: Pages::new(storage),
+            pages: cache.pages(storage),
         })
     }
 
