@@ -9,6 +9,7 @@
 //!        └─ files::open         ext2, ext3, ext4 (others are named)        files/
 //!             └─ boot           grub.cfg, BLS, extlinux, newest kernel     boot/
 //! inspect(&Image)               all of the above: Contents                 system.rs
+//! walk(&Image, take)            all files of the system that it holds       tree.rs
 //! overlay::create(path, base)   a qcow2 overlay, a few milliseconds        overlay.rs
 //! ```
 //!
@@ -40,10 +41,13 @@ mod image;
 pub mod overlay;
 mod system;
 pub mod table;
+mod tree;
 
 pub use boot::{BootFiles, MAX_INITRD, MAX_KERNEL, Rule};
 pub use error::DiskError;
+pub use files::{Node, NodeKind};
 pub use grow::grow;
 pub use image::{Backing, ENOUGH, Found, Image, MAX_DISK, probe};
 pub use system::{Contents, System, inspect};
 pub use table::Partition;
+pub use tree::walk;

@@ -49,26 +49,7 @@ pub struct Contents {
 /// read and [`DiskError::Corrupt`] where none of them holds a system; [`DiskError::Truncated`], [`DiskError::Absurd`],
 /// [`DiskError::Io`].
 pub fn inspect(disk: &Image) -> Result<Contents, DiskError> {
-    let (_, partitions) = table::partitions(disk)?;
-    let mut volumes = Vec::new();
-    let mut first_fault = None;
-    for partition in &partitions {
-        match files::open(disk, partition) {
-            Ok(volume) => volumes.extend(volume),
-            // Another partition may hold all that is needed.
-            Err(error) if partitions.len() > 1 => first_fault = first_fault.or(Some(error)),
-            Err(error) => return Err(error),
-        }
-    }
-    let volumes = Volumes(volumes);
-    let is_root = |volume: &usize| {
-        volumes.exists(*volume, "/etc/os-release")
-            || volumes.exists(*volume, "/usr/lib/os-release")
-            || INITS.iter().any(|init| volumes.exists(*volume, init))
-    };
-    let Some(root) = (0..volumes.len()).find(is_root) else {
-        return Err(first_fault.unwrap_or_else(|| no_root(disk, &volumes)));
-    };
+    let (volumes, root) = found(disk)?;
     let text = |path: &str| -> Result<Option<String>, DiskError> {
         volumes.text(&boot::Place { volume: root, path: path.to_owned() }, MAX_TEXT)
     };
@@ -90,6 +71,31 @@ pub fn inspect(disk: &Image) -> Result<Contents, DiskError> {
     };
     let boot = boot::find(&volumes, Some(root))?;
     Ok(Contents { system, boot })
+}
+
+/// The file systems on `disk`, and which of them is the root.
+pub(crate) fn found(disk: &Image) -> Result<(Volumes, usize), DiskError> {
+    let (_, partitions) = table::partitions(disk)?;
+    let mut volumes = Vec::new();
+    let mut first_fault = None;
+    for partition in &partitions {
+        match files::open(disk, partition) {
+            Ok(volume) => volumes.extend(volume),
+            // Another partition may hold all that is needed.
+            Err(error) if partitions.len() > 1 => first_fault = first_fault.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    let volumes = Volumes(volumes);
+    let is_root = |volume: &usize| {
+        volumes.exists(*volume, "/etc/os-release")
+            || volumes.exists(*volume, "/usr/lib/os-release")
+            || INITS.iter().any(|init| volumes.exists(*volume, init))
+    };
+    match (0..volumes.len()).find(is_root) {
+        Some(root) => Ok((volumes, root)),
+        None => Err(first_fault.unwrap_or_else(|| no_root(disk, &volumes))),
+    }
 }
 
 fn init(volumes: &Volumes, root: usize) -> Result<Option<[u8; 20]>, DiskError> {

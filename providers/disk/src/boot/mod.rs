@@ -22,6 +22,7 @@ use crate::DiskError;
 use crate::files::Volume;
 
 pub use files::{BootFiles, MAX_INITRD, MAX_KERNEL};
+pub(crate) use root::of as volume_of;
 
 /// Largest configuration that is read, bytes.
 pub(crate) const MAX_CONFIG: u64 = 1 << 20;

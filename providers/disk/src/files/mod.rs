@@ -1,10 +1,12 @@
-//! File systems on a disk, as far as finding a kernel asks for: small files read whole, directories listed.
+//! File systems on a disk: small files read whole and directories listed, as finding a kernel asks for, and all that they hold.
 
 mod ext4;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod memory;
 
 use std::fmt::Debug;
+
+pub use ext4::Ext4;
 
 use crate::{DiskError, Image, Partition};
 
@@ -42,6 +44,49 @@ pub struct Volume {
     pub kind: &'static str,
     /// Its files, where this crate can read them.
     pub files: Option<Box<dyn Files>>,
+    /// The same, to go through all of them.
+    pub tree: Option<Ext4>,
+}
+
+/// What a file system holds in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its path from the root, without a slash at its beginning; empty is the root.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Modification time, seconds since 1970 and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Extended attributes, without access control lists.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a [`Node`] is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A regular file of `size` bytes, of which `extents` (where they begin, and their lengths) are no holes.
+    File {
+        /// Bytes in it.
+        size: u64,
+        /// In their order.
+        extents: Vec<(u64, u64)>,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink(Vec<u8>),
+    /// A further name of a file that came before.
+    Hardlink(Vec<u8>),
+    /// A named pipe.
+    Fifo,
+    /// A block or character device.
+    Device,
 }
 
 /// Opens the file system on `partition`; `None` where there is none that is known.
@@ -55,11 +100,25 @@ pub fn open(disk: &Image, partition: &Partition) -> Result<Option<Volume>, DiskE
     disk.read_at(partition.offset, &mut start).map_err(failed)?;
     let partition = partition.clone();
     let is = |at: usize, magic: &[u8]| start.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    let unread = |kind| Volume { partition: partition.clone(), uuid: None, label: None, kind, files: None };
+    let unread = |kind| Volume {
+        partition: partition.clone(),
+        uuid: None,
+        label: None,
+        kind,
+        files: None,
+        tree: None,
+    };
     if is(1024 + 56, &[0x53, 0xef]) {
-        let (files, uuid, label) = ext4::open(disk, &partition, &start)?;
-        let files: Option<Box<dyn Files>> = Some(Box::new(files));
-        return Ok(Some(Volume { partition, uuid: Some(uuid), label, kind: "ext4", files }));
+        let (tree, uuid, label) = ext4::open(disk, &partition, &start)?;
+        let files: Option<Box<dyn Files>> = Some(Box::new(tree.clone()));
+        return Ok(Some(Volume {
+            partition,
+            uuid: Some(uuid),
+            label,
+            kind: "ext4",
+            files,
+            tree: Some(tree),
+        }));
     }
     let others: [(usize, &[u8], &str); 7] = [
         (0, b"XFSB", "xfs"),
