@@ -43,6 +43,9 @@ pub enum BoxError {
         /// Whether `box build` can make it.
         buildable: bool,
     },
+    /// A virtual machine was to be made from a root file system, and there is no kernel for it.
+    #[error("the box `{0}` has no kernel for a virtual machine")]
+    NoKernel(String),
     /// The name is there, but not this version.
     #[error("version {version} of `{name}` is not in the store")]
     NoVersion {
@@ -288,6 +291,7 @@ impl Fault for BoxError {
             Self::Recipe { .. } => FaultKind::Config,
             Self::Missing { .. }
             | Self::MissingForm { .. }
+            | Self::NoKernel(_)
             | Self::MissingVersion { .. }
             | Self::NoVersion { .. }
             | Self::NotOffered { .. }
@@ -326,6 +330,10 @@ impl Fault for BoxError {
                     Form::Rootfs => ("kvm", "an archive of a root file system"),
                 };
                 format!("use `provider: {provider}`, or add {file} beside it with `posada box add FILE --name {name}`")
+            }
+            Self::NoKernel(_) => {
+                "say `kernel: BOX` in the Vmfile, with a box that has one such as `build:debian/12`, or use `provider: container`"
+                    .to_owned()
             }
             Self::MissingVersion { have, .. } | Self::NoVersion { have, .. } => format!("there is {}", list(have)),
             Self::NotOffered { have, .. } if have.is_empty() => return None,

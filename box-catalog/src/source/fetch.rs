@@ -206,7 +206,9 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
         let named = matches!(reference, BoxRef::Named(_));
-        if named && self.remotes().catalog.is_none() {
+        // What is named otherwise has been fetched, and is what it is.
+        let fetched = !named && matches!(missing, BoxError::MissingForm { .. });
+        if fetched || (named && self.remotes().catalog.is_none()) {
             return Err(missing);
         }
         let wanted = Wanted { requirement: requirement.cloned(), ..Wanted::newest(form) };

@@ -96,7 +96,8 @@ impl Store {
         if form == Form::Disk { self.in_place(stored, progress, cancel) } else { Ok(stored) }
     }
 
-    /// As [`Store::obtain`], for the box of this version with this digest and no other; `None` where it is not to be had.
+    /// As [`Store::obtain`], else [`Store::derive`], for the box of this version with this digest and no other; `None` where it is
+    /// not to be had.
     ///
     /// # Errors
     /// Those of [`Store::obtain`] that say something else.
@@ -105,6 +106,7 @@ impl Store {
         wanted: &BoxRef,
         (version, digest): (&Version, &Digest),
         form: Form,
+        kernel: Option<&BoxRef>,
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<Option<StoredBox>, BoxError> {
@@ -124,12 +126,20 @@ impl Store {
             BoxRef::Named(_) => VersionReq::parse(&format!("= {version}")).ok(),
             _ => None,
         };
-        match self.obtain(wanted, requirement.as_ref(), form, progress, cancel) {
+        let found = match self.obtain(wanted, requirement.as_ref(), form, progress, cancel) {
+            Err(BoxError::MissingForm { .. }) => {
+                match self.derive(wanted, requirement.as_ref(), form, kernel, progress, cancel) {
+                    Err(BoxError::MissingForm { .. }) => return Ok(None),
+                    derived => derived,
+                }
+            }
+            found => found,
+        };
+        match found {
             Ok(stored) => Ok((stored.digest == *digest).then_some(stored)),
             Err(
                 BoxError::Missing { .. }
                 | BoxError::MissingVersion { .. }
-                | BoxError::MissingForm { .. }
                 | BoxError::NotOffered { .. }
                 | BoxError::VersionTaken { .. },
             ) => Ok(None),
@@ -162,17 +172,14 @@ impl Store {
         let sound = sound();
         let unpacked = match unpacked {
             Ok(unpacked) => sound.map(|()| unpacked)?,
-            Err(worker::Failure::Refused(Refusal::DiskFull)) => {
-                return Err(BoxError::DiskFull(self.root().to_owned()));
-            }
-            Err(worker::Failure::Refused(refusal)) => {
+            Err(failure) => {
                 // An archive that just ends is explained by the failure of its writer.
-                if matches!(refusal, Refusal::Truncated | Refusal::Empty | Refusal::NotAnArchive(_)) {
+                let ends = Refusal::is_early_end;
+                if matches!(&failure, worker::Failure::Refused(refusal) if ends(refusal)) {
                     sound?;
                 }
-                return Err(BoxError::NotABox { what: what.to_owned(), refusal });
+                return Err(self.told(what, failure));
             }
-            Err(worker::Failure::Other(error)) => return Err(error),
         };
         if unpacked.skipped_devices > 0 {
             progress.warn(&format!(
@@ -180,6 +187,7 @@ impl Store {
                 unpacked.skipped_devices
             ));
         }
+        unpacked.notes.iter().for_each(|note| progress.warn(note));
         progress.phase("storing", None);
         let name = Name {
             name: new.name.clone(),
@@ -191,7 +199,16 @@ impl Store {
         self.commit(incoming, Record::new(unpacked, name.clone()), name, new.replace)
     }
 
-    fn commit(
+    /// Why the worker has not made a box of `what`.
+    pub(super) fn told(&self, what: &str, failure: worker::Failure) -> BoxError {
+        match failure {
+            worker::Failure::Refused(Refusal::DiskFull) => BoxError::DiskFull(self.root().to_owned()),
+            worker::Failure::Refused(refusal) => BoxError::NotABox { what: what.to_owned(), refusal },
+            worker::Failure::Other(error) => error,
+        }
+    }
+
+    pub(super) fn commit(
         &self,
         incoming: super::incoming::Incoming<'_>,
         record: Record,
@@ -200,12 +217,13 @@ impl Store {
     ) -> Result<StoredBox, BoxError> {
         record.write(incoming.path())?;
         let locked = self.layout.lock()?;
-        let taken = self.records()?.into_iter().find(|other| {
-            record.rivals(other) && other.names.iter().any(|there| there.is(&name.name, &name.version))
-        });
-        if taken.is_some() && !replace {
+        let mut others = self.records()?;
+        others.retain(|other| other.names.iter().any(|there| there.is(&name.name, &name.version)));
+        let outdated = |other: &Record| other.is_outdated_by(&record);
+        if !replace && others.iter().any(|other| record.rivals(other) && !outdated(other)) {
             return Err(BoxError::VersionTaken { name: name.name, version: name.version });
         }
+        let loses = others.iter().any(|other| record.rivals(other) || outdated(other));
         let home = self.layout.home(&record.digest);
         let stored = match Record::read(&home)? {
             Some(mut there) => {
@@ -220,7 +238,7 @@ impl Store {
                 record
             }
         };
-        if taken.is_some() {
+        if loses {
             self.take_name(&locked, &name, &stored)?;
         }
         Ok(stored.under(&name, &self.layout))

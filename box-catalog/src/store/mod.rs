@@ -18,6 +18,7 @@
 
 mod add;
 mod chunked;
+mod derive;
 mod fingerprint;
 mod fsck;
 mod gc;

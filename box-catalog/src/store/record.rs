@@ -26,6 +26,9 @@ pub struct Record {
     /// The disk image it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskRecord>,
+    /// The box that it was made from, in another form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived_from: Option<Digest>,
     /// Its names, also those that were given to other content since.
     pub names: Vec<Name>,
 }
@@ -60,6 +63,7 @@ impl Record {
             size: unpacked.size,
             metadata: unpacked.metadata,
             disk: unpacked.disk,
+            derived_from: None,
             names: vec![name],
         }
     }
@@ -73,6 +77,12 @@ impl Record {
     /// system and a disk at once, but not two of one form.
     pub fn rivals(&self, other: &Self) -> bool {
         self.digest != other.digest && !self.metadata.provides.is_disjoint(&other.metadata.provides)
+    }
+
+    /// Whether it was made from content that `original` has taken the place of, or has taken its own.
+    pub fn is_outdated_by(&self, original: &Self) -> bool {
+        original.derived_from.is_none()
+            && self.derived_from.is_some_and(|from| from != original.digest || self.rivals(original))
     }
 
     /// Whether it has a name left.
@@ -150,9 +160,10 @@ impl Store {
         Ok(records)
     }
 
-    /// Takes a name from every other box.
+    /// Takes a name from every other box of the same form, and from what was made of others.
     pub(super) fn take_name(&self, _: &Locked, name: &Name, keeper: &Record) -> Result<(), BoxError> {
-        for mut record in self.records()?.into_iter().filter(|record| keeper.rivals(record)) {
+        let loses = |record: &Record| keeper.rivals(record) || record.is_outdated_by(keeper);
+        for mut record in self.records()?.into_iter().filter(loses) {
             let mut same =
                 record.names.iter_mut().filter(|other| other.is(&name.name, &name.version)).peekable();
             if same.peek().is_some() {

@@ -1,6 +1,7 @@
 //! Finding a box.
 
 use super::fingerprint::Fingerprint;
+use super::record::Record;
 use super::{Store, StoredBox};
 use crate::build::Recipe;
 use crate::{BoxError, BoxRef, Form, VersionReq};
@@ -24,11 +25,12 @@ impl Store {
             BoxRef::Named(name) => self.named(name, requirement, form),
             BoxRef::File(path) => {
                 let fingerprint = Fingerprint::of(path)?;
+                let fits = |record: &Record| record.metadata.provides.contains(&form);
                 self.records()?
                     .iter()
                     .flat_map(|record| record.names.iter().map(move |name| (record, name)))
                     .filter(|(_, name)| !name.replaced && name.file.as_ref() == Some(&fingerprint))
-                    .max_by_key(|(_, name)| name.added)
+                    .max_by_key(|(record, name)| (fits(record), name.added))
                     .map(|(record, name)| record.under(name, &self.layout))
                     .ok_or_else(|| BoxError::FileNotAdded(path.clone()))
                     .and_then(|stored| stored.layer(form).map(|_| stored))

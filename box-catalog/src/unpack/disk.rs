@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use posada_disk::{Backing, BootFiles, DiskError, Image, System};
+use posada_disk::{Backing, BootFiles, DiskError, Drivers, Image, System};
 use posada_provider_api::{Fault as _, Seeding};
 use serde::Deserialize;
 
@@ -31,6 +31,8 @@ pub struct Taken {
     pub metadata: BoxMetadata,
     /// Bytes it takes on the host, with what was laid beside it.
     pub size: u64,
+    /// What whoever uses it should know.
+    pub notes: Vec<String>,
 }
 
 /// Writes all of `data` into the current directory as the image; `limit` is the most bytes it may take.
@@ -102,15 +104,43 @@ pub fn take(
     let format = foreign::make_native(limit)?;
     let name = file_name(format);
     fs::rename(PART, name).map_err(|error| host(PART, error))?;
-    let image = Image::open(Path::new(name), Backing::Refused).map_err(|error| refused(&error))?;
-    image.check().map_err(|error| refused(&error))?;
-    let contents = posada_disk::inspect(&image).map_err(|error| refused(&error))?;
+    let image = Image::open(Path::new(name), Backing::Refused)?;
+    image.check()?;
+    let contents = posada_disk::inspect(&image)?;
     let (metadata, seeding) = describe(&contents.system, user, vagrant)?;
     let mut size = fs::metadata(name).map_err(|error| host(name, error))?.blocks() * 512;
-    let boot = contents.boot.map(|boot| lay_beside(boot, kernels, &mut size)).transpose()?;
+    let mut notes = Vec::new();
+    let boot = contents.boot.map(|boot| driven(&image, boot, &mut notes)).transpose()?;
+    let boot = boot.map(|boot| lay_beside(boot, kernels, &mut size)).transpose()?;
+    for source in &contents.system.foreign_mounts {
+        notes.push(format!(
+            "its /etc/fstab names `{source}`, a disk of other hardware: a machine waits for it; say `UUID=` there"
+        ));
+    }
     read_only(name)?;
     let record = DiskRecord { format, size: image.size(), seeding, boot };
-    Ok(Taken { record, metadata, size })
+    Ok(Taken { record, metadata, size, notes })
+}
+
+/// What boots, with the drivers for the disks that machines have.
+fn driven(image: &Image, boot: BootFiles, notes: &mut Vec<String>) -> Result<BootFiles, Refusal> {
+    match posada_disk::drivers(image, &boot)? {
+        Drivers::There => Ok(boot),
+        Drivers::Added { names, archive } => {
+            notes.push(format!(
+                "its initial RAM file system was made for other hardware: {} from its own disk were added to it",
+                names.join(" and ")
+            ));
+            Ok(boot.with_drivers(&archive))
+        }
+        Drivers::Missing { names, why } => {
+            notes.push(format!(
+                "it has no {} to find its disk with, and {why}: virtual machines of it will not come up before that is installed in it",
+                names.join(" and ")
+            ));
+            Ok(boot)
+        }
+    }
 }
 
 fn lay_beside(boot: BootFiles, kernels: KernelUnpacker, size: &mut u64) -> Result<BootRecord, Refusal> {
@@ -221,12 +251,14 @@ pub fn host(name: &str, error: io::Error) -> Refusal {
     }
 }
 
-fn refused(error: &DiskError) -> Refusal {
-    match error {
-        DiskError::Io { source, path, .. } => {
-            Refusal::Host { entry: path.display().to_string(), detail: source.to_string() }
+impl From<DiskError> for Refusal {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Io { source, path, .. } => {
+                Self::Host { entry: path.display().to_string(), detail: source.to_string() }
+            }
+            other => Self::Disk { what: other.reason(), hint: other.hint() },
         }
-        other => Refusal::Disk { what: other.reason(), hint: other.hint() },
     }
 }
 

@@ -1,8 +1,8 @@
 //! Making a disk image of an unpacked tree: one ext4 file system in one partition. The same tree and the same digest
 //! give the same image.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -26,16 +26,19 @@ const MAX_DEPTH: usize = 256;
 /// Extended attributes that are kept; access control lists have another form on the disk.
 const KEPT: [&[u8]; 3] = [b"security.capability", b"user.", b"trusted."];
 
-/// Writes the tree at `tree` as the disk image `image` of `size` bytes. What is unique about the disk comes from `digest`; `time`,
+/// Writes the tree at `layers`, of which later ones lie over those before them, as the disk image `image` of `size` bytes. What is unique about the disk comes from `digest`; `time`,
 /// seconds since 1970, is that of the file system.
-pub fn write(tree: &Path, image: &str, size: u64, digest: &Digest, time: i64) -> Result<(), Refusal> {
+pub fn write(layers: &[&Path], image: &str, size: u64, digest: &Digest, time: i64) -> Result<(), Refusal> {
     let mut options = Options::new(size - 2 * MARGIN, id(digest, "file system"), time);
     options.label = Some(LABEL.to_owned());
     let mut building =
         Building { to: FsBuilder::new(options).map_err(refused)?, linked: HashMap::new(), files: Vec::new() };
-    let root = fs::symlink_metadata(tree).map_err(|error| host(tree, &error))?;
-    building.to.set_meta(ROOT, meta(&root)).map_err(refused)?;
-    building.directory(ROOT, tree, 0)?;
+    let layers: Vec<PathBuf> = layers.iter().map(|layer| layer.to_path_buf()).collect();
+    if let Some(tree) = layers.first() {
+        let root = fs::symlink_metadata(tree).map_err(|error| host(tree, &error))?;
+        building.to.set_meta(ROOT, meta(&root)).map_err(refused)?;
+    }
+    building.directory(ROOT, &layers, 0)?;
     let failed = |error: io::Error| host(Path::new(image), &error);
     let file = File::options().read(true).write(true).create_new(true).open(image).map_err(failed)?;
     file.set_len(size).map_err(failed)?;
@@ -67,22 +70,41 @@ struct Building {
 }
 
 impl Building {
-    fn directory(&mut self, parent: InodeHandle, path: &Path, depth: usize) -> Result<(), Refusal> {
-        let failed = |error: io::Error| host(path, &error);
-        if depth > MAX_DEPTH {
-            return Err(Refusal::absurd(path.as_os_str().as_encoded_bytes(), "too deep a place"));
+    /// What is in a directory: in each of `layers`, of which the last that has a name counts, but for directories, which are one.
+    fn directory(&mut self, parent: InodeHandle, layers: &[PathBuf], depth: usize) -> Result<(), Refusal> {
+        let mut names: BTreeMap<OsString, Vec<PathBuf>> = BTreeMap::new();
+        for path in layers {
+            let failed = |error: io::Error| host(path, &error);
+            if depth > MAX_DEPTH {
+                return Err(Refusal::absurd(path.as_os_str().as_encoded_bytes(), "too deep a place"));
+            }
+            for entry in fs::read_dir(path).map_err(failed)? {
+                let name = entry.map_err(failed)?.file_name();
+                let below = path.join(&name);
+                names.entry(name).or_default().push(below);
+            }
         }
-        let mut names: Vec<_> = fs::read_dir(path)
-            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect())
-            .map_err(failed)?;
-        names.sort();
-        for name in names.iter().filter(|name| depth > 0 || *name != "lost+found") {
-            self.entry(parent, &path.join(name), name, depth)?;
+        for (name, mut paths) in names {
+            if depth > 0 || name != "lost+found" {
+                match paths.iter().rposition(|path| !is_directory(path)) {
+                    Some(last) if last + 1 == paths.len() => drop(paths.drain(..last)),
+                    Some(last) => drop(paths.drain(..=last)),
+                    None => {}
+                }
+                self.entry(parent, &paths, &name, depth)?;
+            }
         }
         Ok(())
     }
 
-    fn entry(&mut self, parent: InodeHandle, path: &Path, name: &OsStr, depth: usize) -> Result<(), Refusal> {
+    fn entry(
+        &mut self,
+        parent: InodeHandle,
+        layers: &[PathBuf],
+        name: &OsStr,
+        depth: usize,
+    ) -> Result<(), Refusal> {
+        let Some(path) = layers.first() else { return Ok(()) };
         let failed = |error: io::Error| host(path, &error);
         let utf8 = |text: &OsStr| {
             text.to_str().map(str::to_owned).ok_or_else(|| {
@@ -119,7 +141,7 @@ impl Building {
         if kind.is_dir() || kind.is_file() {
             self.attributes(made, path)?;
         }
-        if kind.is_dir() { self.directory(made, path, depth + 1) } else { Ok(()) }
+        if kind.is_dir() { self.directory(made, layers, depth + 1) } else { Ok(()) }
     }
 
     fn attributes(&mut self, made: InodeHandle, path: &Path) -> Result<(), Refusal> {
@@ -139,6 +161,10 @@ impl Building {
         }
         Ok(())
     }
+}
+
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|there| there.is_dir())
 }
 
 /// The part of the image that the file system is written to.
@@ -207,10 +233,13 @@ mod tests {
         for directory in ["etc", "boot", "usr/lib/systemd", "many"] {
             fs::create_dir_all(tree.join(directory)).unwrap();
         }
+        let over = dir.path().join("over");
+        fs::create_dir_all(over.join("boot")).unwrap();
         let mut kernel = vec![0x90; 100_000];
         kernel[0x202..0x206].copy_from_slice(b"HdrS");
         fs::write(tree.join("boot/vmlinuz-6.1"), kernel).unwrap();
-        fs::write(tree.join("boot/initrd.img-6.1"), b"initrd").unwrap();
+        fs::write(tree.join("boot/initrd.img-6.1"), b"hidden").unwrap();
+        fs::write(over.join("boot/initrd.img-6.1"), b"initrd").unwrap();
         fs::write(tree.join("etc/os-release"), "ID=debian\n").unwrap();
         fs::set_permissions(tree.join("etc/os-release"), fs::Permissions::from_mode(0o4750)).unwrap();
         fs::hard_link(tree.join("etc/os-release"), tree.join("etc/again")).unwrap();
@@ -221,7 +250,7 @@ mod tests {
         let digest = Digest::from_bytes([3; 32]);
         let (first, second) = (dir.path().join("a.raw"), dir.path().join("b.raw"));
         for image in [&first, &second] {
-            write(&tree, image.to_str().unwrap(), 256 << 20, &digest, 1_700_000_000).unwrap();
+            write(&[&tree, &over], image.to_str().unwrap(), 256 << 20, &digest, 1_700_000_000).unwrap();
         }
         let run = |program: &str, args: &[&str]| {
             let output = Command::new(program).args(args).output().unwrap();

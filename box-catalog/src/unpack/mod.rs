@@ -3,6 +3,8 @@
 mod compression;
 mod disk;
 mod foreign;
+mod from_disk;
+mod from_tree;
 mod hide;
 mod image;
 mod inspect;
@@ -20,6 +22,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use from_disk::tree_of_disk;
+pub use from_tree::disk_of_tree;
 pub use layers::Feed;
 pub use refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
@@ -68,6 +72,9 @@ pub struct Unpacked {
     pub disk: Option<DiskRecord>,
     /// Device nodes outside of `/dev` that were left out.
     pub skipped_devices: u64,
+    /// What whoever uses it should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Unpacks `input` into the new directory [`TREE`] of the current directory, or takes it as a disk image, and writes it
@@ -123,10 +130,11 @@ pub fn unpack(
                     metadata,
                     disk: None,
                     skipped_devices: writing.skipped_devices,
+                    notes: Vec::new(),
                 });
             }
             let time = rustix::fs::fstat(&root).map_err(failed)?.st_mtime;
-            image::write(Path::new(TREE), disk::PART, image::DISK, &pumped.digest, time)?;
+            image::write(&[Path::new(TREE)], disk::PART, image::DISK, &pumped.digest, time)?;
             as_disk(user, false, kernels, limits.bytes, &pumped)
         }
     }
@@ -152,6 +160,7 @@ fn as_disk(
         metadata: taken.metadata,
         disk: Some(taken.record),
         skipped_devices: 0,
+        notes: taken.notes,
     })
 }
 

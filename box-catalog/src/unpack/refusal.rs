@@ -40,6 +40,9 @@ pub enum Refusal {
     /// An image of a container that runs a single program.
     #[error("it is an image for a single program, without the init that a machine starts: {0}")]
     NoInit(String),
+    /// A root file system without a kernel.
+    #[error("it has no kernel")]
+    NoKernel,
     /// A disk image that cannot be taken.
     #[error("{what}")]
     Disk {
@@ -70,6 +73,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether what was read just ended, or was nothing from its beginning on.
+    pub(crate) fn is_early_end(&self) -> bool {
+        matches!(self, Self::Truncated | Self::Empty | Self::NotAnArchive(_))
+    }
+
     /// What went wrong while reading the archive.
     pub(super) fn reading(error: &io::Error) -> Self {
         match error.kind() {

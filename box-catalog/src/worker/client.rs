@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::WORKER;
-use super::protocol::{Event, job};
+use super::protocol::{DiskOfTree, Event, job};
 use crate::pack::Job;
 use crate::unpack::{Refusal, Unpacked};
 use crate::{BoxError, Cancel, Form, Progress};
@@ -40,8 +40,45 @@ pub fn unpack(
         Form::Disk => job::UNPACK_AS_DISK,
     };
     let words = [OsStr::new(WORKER), OsStr::new(job)];
-    let mut command = posada_userns::command(exe, words.into_iter().chain(user.map(OsStr::new)))
-        .map_err(|e| Failure::Other(e.into()))?;
+    work(exe, directory, words.into_iter().chain(user.map(OsStr::new)), input, progress, cancel)
+}
+
+/// Takes the root file system on the disk image `disk` into `directory`; `user`, where it has that account, is who logs in.
+pub fn tree_of_disk(
+    exe: &Path,
+    directory: &Path,
+    disk: &Path,
+    user: Option<&str>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Unpacked, Failure> {
+    let words = [OsStr::new(WORKER), OsStr::new(job::TREE_OF_DISK), disk.as_os_str()];
+    work(exe, directory, words.into_iter().chain(user.map(OsStr::new)), Stdio::null(), progress, cancel)
+}
+
+/// Makes a disk image in `directory`.
+pub fn disk_of_tree(
+    exe: &Path,
+    directory: &Path,
+    wanted: &DiskOfTree,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Unpacked, Failure> {
+    let text = serde_json::to_string(wanted)
+        .map_err(|error| Failure::Other(BoxError::Worker { what: error.to_string() }))?;
+    let words = [OsStr::new(WORKER), OsStr::new(job::DISK_OF_TREE), OsStr::new(&text)];
+    work(exe, directory, words, Stdio::null(), progress, cancel)
+}
+
+fn work<'a>(
+    exe: &Path,
+    directory: &Path,
+    words: impl IntoIterator<Item = &'a OsStr>,
+    input: Stdio,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Unpacked, Failure> {
+    let mut command = posada_userns::command(exe, words).map_err(|e| Failure::Other(e.into()))?;
     command.current_dir(directory).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
     let failed = |what: String| Failure::Other(BoxError::Worker { what });
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;

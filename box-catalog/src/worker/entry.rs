@@ -14,8 +14,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, getpgrp, getppid, kill_process_group, pidfd_open};
 
-use super::protocol::{Event, job};
-use crate::unpack::{self, Limits};
+use super::protocol::{DiskOfTree, Event, job};
+use crate::unpack::{self, Limits, Refusal, Unpacked};
 use crate::{Form, KernelUnpacker};
 
 /// Bytes between two reports.
@@ -30,6 +30,8 @@ pub fn worker_entry(args: &[OsString], kernels: KernelUnpacker) -> ExitCode {
     let done = match word.to_str() {
         Some(job::UNPACK) => unpack(Form::Rootfs, args.next(), kernels),
         Some(job::UNPACK_AS_DISK) => unpack(Form::Disk, args.next(), kernels),
+        Some(job::TREE_OF_DISK) => tree_of_disk(args.next(), args.next()),
+        Some(job::DISK_OF_TREE) => disk_of_tree(args.next(), kernels),
         Some(job::PACK) => pack(args.next()),
         Some(job::DELETE) => delete(args),
         Some(job::RUN) => run(args),
@@ -48,6 +50,26 @@ pub fn worker_entry(args: &[OsString], kernels: KernelUnpacker) -> ExitCode {
 
 fn unpack(form: Form, user: Option<OsString>, kernels: KernelUnpacker) -> Result<ExitCode, String> {
     let user = user.and_then(|user| user.into_string().ok());
+    make(|seen| unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, kernels, seen))
+}
+
+fn tree_of_disk(disk: Option<OsString>, user: Option<OsString>) -> Result<ExitCode, String> {
+    let disk = disk.ok_or("no disk")?;
+    let user = user.and_then(|user| user.into_string().ok());
+    make(|seen| unpack::tree_of_disk(disk.as_ref(), Limits::default(), user.as_deref(), seen))
+}
+
+fn disk_of_tree(wanted: Option<OsString>, kernels: KernelUnpacker) -> Result<ExitCode, String> {
+    let wanted = wanted.and_then(|wanted| wanted.into_string().ok()).ok_or("no tree")?;
+    let wanted: DiskOfTree = serde_json::from_str(&wanted).map_err(text)?;
+    let DiskOfTree { tree, kernel, digest, user } = &wanted;
+    make(|_| unpack::disk_of_tree(tree, kernel.as_deref(), digest, user, Limits::default(), kernels))
+}
+
+/// Has `work` make what a box holds in the current directory; what it is given hears of bytes that were read.
+fn make(
+    work: impl FnOnce(Box<dyn FnMut(u64) + Send>) -> Result<Unpacked, Refusal>,
+) -> Result<ExitCode, String> {
     die_with_parent(Signal::KILL)?;
     // Shared with the process that started us: the directory counts as abandoned once both are gone.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -61,7 +83,7 @@ fn unpack(form: Form, user: Option<OsString>, kernels: KernelUnpacker) -> Result
             let _ = tell(&Event::Read(std::mem::take(&mut unreported)));
         }
     };
-    let done = unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, kernels, seen);
+    let done = work(Box::new(seen));
     tell(&done.map_or_else(Event::Refused, |unpacked| Event::Unpacked(Box::new(unpacked)))).map_err(text)?;
     Ok(ExitCode::SUCCESS)
 }

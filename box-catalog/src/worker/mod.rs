@@ -7,7 +7,8 @@ mod protocol;
 
 pub use entry::worker_entry;
 
-pub(crate) use client::{Failure, check, delete, dying_with_us, pack, unpack};
+pub(crate) use client::{Failure, check, delete, disk_of_tree, dying_with_us, pack, tree_of_disk, unpack};
+pub(crate) use protocol::DiskOfTree;
 
 /// The hidden word by which our binary becomes [`worker_entry`].
 pub const WORKER: &str = "__box-worker";

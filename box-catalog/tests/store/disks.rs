@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use posada_box_catalog::{BoxError, BoxRef, Cancel, Form, Quiet, Refusal, Which};
+use posada_box_catalog::{BoxError, BoxRef, Cancel, Form, Quiet, Refusal, StoredBox, Which};
 use posada_provider_api::{DiskFormat, Fault as _, Layer, Seeding};
 
 use crate::support::{PACKED, World, entries, mode, new_box, run, trial, write};
@@ -18,6 +18,8 @@ pub fn trials() -> Vec<Trial> {
         trial("compressed_and_packed_disks_are_the_same_disks", packed),
         trial("vagrants_boxes_for_libvirt_are_taken", vagrant),
         trial("one_name_stands_for_a_tree_and_a_disk", both),
+        trial("a_disk_is_made_into_a_tree_once_and_follows_what_it_is_named_after", derived),
+        trial("a_tree_becomes_a_disk_with_its_own_kernel_or_that_of_another_box", with_kernel),
         trial("disks_that_are_none_are_refused_with_a_way_out", refused),
     ]
 }
@@ -162,6 +164,131 @@ fn both() {
     let obtain = |form| world.store.obtain(&file, None, form, &Quiet, &Cancel::default());
     assert!(matches!(obtain(Form::Rootfs), Err(BoxError::MissingForm { .. })));
     assert!(obtain(Form::Disk).unwrap().disk().is_some());
+    world.assert_clean();
+}
+
+fn derived() {
+    let world = World::new();
+    let fstab = "/dev/vda / ext4 defaults 0 1\ntmpfs /tmp tmpfs nosuid\n";
+    let image = disk(&world, "a.img", &[("etc/fstab", fstab), ("etc/motd", "first")]);
+    let args = ["-w", "-R", "ea_set /etc/motd user.mark here"];
+    run(Command::new("debugfs").args(args).arg(&image));
+    let disk = world.add(&qcow2(&image), "team/vm", "1").unwrap();
+    let name = BoxRef::parse("team/vm").unwrap();
+    let derive = || world.store.derive(&name, None, Form::Rootfs, None, &Quiet, &Cancel::default());
+    let motd = |stored: &StoredBox| fs::read_to_string(stored.rootfs().unwrap().join("etc/motd")).unwrap();
+
+    let tree = derive().unwrap();
+    assert_eq!((tree.name.as_str(), tree.version.as_str(), motd(&tree).as_str()), ("team/vm", "1", "first"));
+    let root = tree.rootfs().unwrap();
+    assert_eq!(fs::read_to_string(root.join("etc/fstab")).unwrap(), "tmpfs /tmp tmpfs nosuid\n");
+    let mut value = [0; 8];
+    let length = rustix::fs::getxattr(root.join("etc/motd"), "user.mark", &mut value).unwrap();
+    assert_eq!(&value[..length], b"here");
+    assert!(!root.join("lost+found").exists());
+    assert_eq!((tree.metadata.user.as_str(), tree.metadata.os.id.as_str()), ("dev", "debian"));
+    // It is there now, and is the same whoever makes it.
+    assert_eq!(world.store.resolve(&name, None, Form::Rootfs).unwrap(), tree);
+    assert_eq!(derive().unwrap(), tree);
+    assert_eq!(world.store.list().unwrap().len(), 2);
+    let again = World::new();
+    again.add(&qcow2(&image), "other", "7").unwrap();
+    let other = BoxRef::parse("other").unwrap();
+    let other = again.store.derive(&other, None, Form::Rootfs, None, &Quiet, &Cancel::default()).unwrap();
+    assert_eq!(other.digest, tree.digest);
+
+    // Another disk by that name takes the tree's name with it.
+    let second = self::disk(&world, "b.img", &[("etc/motd", "second")]);
+    let new = posada_box_catalog::NewBox { replace: true, ..new_box("team/vm", "1") };
+    world.store.add(&second, &new, &Quiet, &Cancel::default()).unwrap();
+    let gone = world.store.resolve(&name, None, Form::Rootfs);
+    assert!(matches!(gone, Err(BoxError::MissingForm { .. })), "{gone:?}");
+    assert_eq!(motd(&derive().unwrap()), "second");
+    // And a tree of its own takes its place, without being told to.
+    let own = world.add(&world.archive("own.tar", "own", &[]), "team/vm", "1").unwrap();
+    assert_eq!(world.store.resolve(&name, None, Form::Rootfs).unwrap(), own);
+    assert_eq!(derive().unwrap(), own);
+
+    // A file that a Vmfile names.
+    let file = BoxRef::File(image);
+    let tree = world.store.derive(&file, None, Form::Rootfs, None, &Quiet, &Cancel::default()).unwrap();
+    for form in [Form::Rootfs, Form::Disk] {
+        let obtained = world.store.obtain(&file, None, form, &Quiet, &Cancel::default()).unwrap();
+        assert_eq!(obtained.digest == tree.digest, form == Form::Rootfs);
+    }
+    assert_eq!(disk.metadata.provides.len(), 1);
+    // Divided into chunks, a disk is put together for it.
+    let third = self::disk(&world, "c.img", &[("etc/motd", "third")]);
+    world.add(&third, "team/third", "1").unwrap();
+    world.store.gc(false, &|_| Vec::new(), &Quiet, &Cancel::default()).unwrap();
+    let third = BoxRef::parse("team/third").unwrap();
+    assert_eq!(
+        motd(&world.store.derive(&third, None, Form::Rootfs, None, &Quiet, &Cancel::default()).unwrap()),
+        "third"
+    );
+    world.assert_clean();
+}
+
+fn with_kernel() {
+    let world = World::new();
+    let cloud = |name: &str, more: &[(&str, &str)]| {
+        let tree = world.rootfs(&format!("{name}.tree"), name);
+        write(&tree.join("usr/bin/cloud-init"), "#!/usr/bin/python3\n");
+        more.iter().for_each(|(path, text)| write(&tree.join(path), text));
+        let archive = world.path(name);
+        run(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&tree).arg("."));
+        archive
+    };
+    let derive = |name: &str, kernel: Option<&str>| {
+        let (name, kernel) = (BoxRef::parse(name).unwrap(), kernel.map(|name| BoxRef::parse(name).unwrap()));
+        world.store.derive(&name, None, Form::Disk, kernel.as_ref(), &Quiet, &Cancel::default())
+    };
+    let modules = "usr/lib/modules/6.1/kernel/virtio.ko";
+    let kernel = disk(&world, "kernel.img", &[(modules, "a module"), ("etc/motd", "the kernel's box")]);
+    world.add(&kernel, "team/kernel", "1").unwrap();
+    let tree = world.add(&cloud("tree.tar", &[("etc/motd", "the tree's")]), "team/tree", "2").unwrap();
+
+    let none = derive("team/tree", None).unwrap_err();
+    assert!(matches!(&none, BoxError::NoKernel(name) if name == "team/tree"), "{none}");
+    assert!(none.hint().unwrap().contains("kernel: BOX"));
+    let made = derive("team/tree", Some("team/kernel")).unwrap();
+    assert_eq!((made.name.as_str(), made.version.as_str()), ("team/tree", "2"));
+    assert_ne!(made.digest, tree.digest);
+    assert_eq!(made.disk().unwrap().seeding, Seeding::CloudInit);
+    let boot = made.boot().unwrap();
+    assert_eq!(
+        fs::read(&boot.kernel).unwrap(),
+        fs::read(world.path("kernel.img.tree").join("boot/vmlinuz-6.1")).unwrap()
+    );
+    assert_eq!(fs::read(boot.initrd.unwrap()).unwrap(), vec![7; 1000]);
+    assert!(boot.cmdline.starts_with("root=PARTUUID="), "{}", boot.cmdline);
+    let image = format!("{}?offset={}", made.disk().unwrap().path.display(), 1 << 20);
+    run(Command::new("e2fsck").arg("-fn").arg(&image));
+    let cat = |path: &str| {
+        let output = Command::new("debugfs").args(["-R", &format!("cat {path}"), &image]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(cat("/etc/motd"), "the tree's");
+    // Where this system looks for them: its /lib is none of its own, or is.
+    let usr = fs::symlink_metadata(tree.rootfs().unwrap().join("lib")).is_ok_and(|lib| lib.is_symlink());
+    assert_eq!(cat(&modules[if usr { 0 } else { "usr/".len() }..]), "a module");
+    // Made once.
+    assert_eq!(derive("team/tree", None).unwrap(), made);
+    assert_eq!(world.store.resolve(&BoxRef::parse("team/tree").unwrap(), None, Form::Rootfs).unwrap(), tree);
+
+    // One with a kernel needs no other.
+    let own = cloud("own.tar", &[]);
+    let tree = world.path("own.tar.tree");
+    fs::create_dir_all(tree.join("boot")).unwrap();
+    fs::copy(world.path("kernel.img.tree").join("boot/vmlinuz-6.1"), tree.join("boot/vmlinuz-6.2")).unwrap();
+    run(Command::new("tar").arg("-cf").arg(&own).arg("-C").arg(&tree).arg("."));
+    world.add(&own, "team/own", "1").unwrap();
+    assert!(derive("team/own", None).unwrap().boot().unwrap().initrd.is_none());
+    // Nobody could be let in to this one.
+    world.add(&world.archive("plain.tar", "plain", &[]), "team/plain", "1").unwrap();
+    let plain = derive("team/plain", Some("team/kernel")).unwrap_err();
+    assert!(plain.to_string().contains("team/plain"), "{plain}");
+    assert!(matches!(plain, BoxError::NotABox { refusal: Refusal::Contradiction(_), .. }));
     world.assert_clean();
 }
 

@@ -192,17 +192,41 @@ impl Orchestrator {
         locking: &Locking,
     ) -> Result<(Candidate, StoredBox), Error> {
         let mut unfit: Option<(ProviderKind, Error)> = None;
-        for mut candidate in candidates {
+        for candidate in &candidates {
             check_networks(config, candidate.kind)?;
-            if let Some((kind, why)) = &unfit {
-                candidate.why = format!("{kind}: {why}");
-            }
+            let why = match &unfit {
+                Some((kind, why)) => format!("{kind}: {why}"),
+                None => candidate.why.clone(),
+            };
             match self.obtain(config, spec::form(candidate.kind), locking).await {
-                Ok(stored) => return Ok((candidate, stored)),
-                // What it holds may run on another backend.
-                Err(error @ Error::Box(BoxError::MissingForm { .. } | BoxError::MissingVersion { .. })) => {
+                Ok(stored) => return Ok((Candidate { kind: candidate.kind, why }, stored)),
+                Err(error) if may_run_otherwise(&error) => {
                     unfit.get_or_insert((candidate.kind, error));
                 }
+                Err(error) => return Err(error),
+            }
+        }
+        // What it holds is made into what another one runs only where there is none that runs it as it is.
+        for candidate in candidates {
+            let form = spec::form(candidate.kind);
+            let (wanted, version) = (config.box_ref.clone(), config.box_version.clone());
+            let kernel = config.kernel.clone();
+            let derived =
+                self.with_store(&config.name, wanted.to_string(), move |store, progress, cancel| {
+                    store.derive(&wanted, version.as_ref(), form, kernel.as_ref(), progress, cancel)
+                });
+            match derived.await {
+                Ok(stored) => return Ok((candidate, stored)),
+                // Who can build it in that form is told so.
+                Err(error @ Error::Box(BoxError::NoKernel(_)))
+                    if !matches!(
+                        &unfit,
+                        Some((_, Error::Box(BoxError::MissingForm { buildable: true, .. })))
+                    ) =>
+                {
+                    unfit = Some((candidate.kind, error));
+                }
+                Err(error) if may_run_otherwise(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -219,9 +243,11 @@ impl Orchestrator {
     ) -> Result<StoredBox, Error> {
         if let Some(locked) = locking.wanted(config, form)? {
             let (reference, same) = (config.box_ref.clone(), locked.clone());
+            let kernel = config.kernel.clone();
             let found =
                 self.with_store(&config.name, reference.to_string(), move |store, progress, cancel| {
-                    store.obtain_exactly(&reference, (&same.version, &same.digest), form, progress, cancel)
+                    let content = (&same.version, &same.digest);
+                    store.obtain_exactly(&reference, content, form, kernel.as_ref(), progress, cancel)
                 });
             match found.await? {
                 Some(stored) => return Ok(stored),
@@ -380,6 +406,12 @@ pub(super) fn select<'a>(vmfile: &'a Vmfile, names: &[String]) -> Result<Vec<&'a
         at += 1;
     }
     Ok(vmfile.machines.iter().filter(|config| wanted.contains(&config.name)).collect())
+}
+
+/// Whether a box is there, or might be, in a form that another backend runs.
+fn may_run_otherwise(error: &Error) -> bool {
+    use BoxError::{MissingForm, MissingVersion, NoKernel, NotOffered};
+    matches!(error, Error::Box(MissingForm { .. } | NoKernel(_) | MissingVersion { .. } | NotOffered { .. }))
 }
 
 /// Refuses what the backend cannot do before anything is made.

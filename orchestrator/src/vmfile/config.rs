@@ -61,6 +61,8 @@ pub struct MachineConfig {
     pub box_ref: BoxRef,
     /// Which versions of the box will do; `None` means the newest.
     pub box_version: Option<VersionReq>,
+    /// The box that a virtual machine has its kernel from, where its own box has none.
+    pub kernel: Option<BoxRef>,
     /// The backend asked for.
     pub provider: ProviderChoice,
     /// CPUs; `None` leaves it to the provider.

@@ -164,6 +164,7 @@ fn finish((name, layer): Draft, source: &Source) -> Option<MachineConfig> {
         // A machine without a box is a fault: there is none here.
         box_ref: layer.box_ref?,
         box_version: layer.box_version,
+        kernel: layer.kernel,
         provider: layer.provider.unwrap_or_default(),
         cpus: layer.cpus,
         memory: layer.memory,

@@ -43,11 +43,11 @@ mod system;
 pub mod table;
 mod tree;
 
-pub use boot::{BootFiles, MAX_INITRD, MAX_KERNEL, Rule};
+pub use boot::{BootFiles, Drivers, MAX_INITRD, MAX_KERNEL, Rule};
 pub use error::DiskError;
 pub use files::{Node, NodeKind};
 pub use grow::grow;
 pub use image::{Backing, ENOUGH, Found, Image, MAX_DISK, probe};
-pub use system::{Contents, System, inspect};
+pub use system::{Contents, System, drivers, inspect};
 pub use table::Partition;
 pub use tree::walk;

@@ -1,6 +1,6 @@
 //! What is on a disk: its file systems, the system they hold, and what it boots.
 
-use crate::boot::{self, BootFiles, Volumes};
+use crate::boot::{self, BootFiles, Drivers, Volumes};
 use crate::files;
 use crate::table::{self, Partition};
 use crate::{DiskError, Image};
@@ -29,6 +29,8 @@ pub struct System {
     pub cloud_config: Option<String>,
     /// Whether systemd is its init.
     pub systemd: bool,
+    /// What its fstab(5) mounts, besides the root, by names that disks have on other hardware: `/dev/sda5`.
+    pub foreign_mounts: Vec<String>,
     /// Its `/usr/lib/posada/box.json`, by which a box of Posada's own describes itself.
     pub declaration: Option<String>,
 }
@@ -67,6 +69,7 @@ pub fn inspect(disk: &Image) -> Result<Contents, DiskError> {
         cloud_init: has(&CLOUD_INIT),
         cloud_config: text("/etc/cloud/cloud.cfg")?,
         systemd: has(&["/usr/lib/systemd/systemd", "/lib/systemd/systemd"]),
+        foreign_mounts: foreign_mounts(&text("/etc/fstab")?.unwrap_or_default()),
         declaration: text("/usr/lib/posada/box.json")?,
     };
     let boot = boot::find(&volumes, Some(root))?;
@@ -98,6 +101,15 @@ pub(crate) fn found(disk: &Image) -> Result<(Volumes, usize), DiskError> {
     }
 }
 
+/// Whether what `boot` boots from `disk`, on which it was found, has the drivers for its disk.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub fn drivers(disk: &Image, boot: &BootFiles) -> Result<Drivers, DiskError> {
+    let (volumes, root) = found(disk)?;
+    boot::drivers(&volumes, root, boot)
+}
+
 fn init(volumes: &Volumes, root: usize) -> Result<Option<[u8; 20]>, DiskError> {
     const MAX_PROGRAM: u64 = 64 << 20;
     for path in INITS {
@@ -107,6 +119,17 @@ fn init(volumes: &Volumes, root: usize) -> Result<Option<[u8; 20]>, DiskError> {
         }
     }
     Ok(None)
+}
+
+fn foreign_mounts(fstab: &str) -> Vec<String> {
+    let lines = fstab.lines().map(|line| line.split_ascii_whitespace());
+    let sources = lines.filter_map(|mut fields| Some((fields.next()?, fields.next()?)));
+    let foreign =
+        |source: &str| ["/dev/sd", "/dev/hd", "/dev/xvd"].iter().any(|disk| source.starts_with(disk));
+    sources
+        .filter(|(source, at)| *at != "/" && foreign(source))
+        .map(|(source, _)| source.to_owned())
+        .collect()
 }
 
 fn no_root(disk: &Image, volumes: &Volumes) -> DiskError {

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use posada_disk::{Backing, Image};
+use posada_disk::{Backing, Drivers, Image};
 use posada_provider_api::{BootSource, ProviderError};
 use sha2::{Digest as _, Sha256};
 
@@ -24,7 +24,7 @@ pub(crate) fn source(top: &Top, bottom: &Bottom<'_>) -> Result<(BootSource, Opti
     if let (false, Some(boot)) = (top.was_booted(), bottom.boot) {
         return Ok((boot.clone(), None));
     }
-    let why = match own(top) {
+    let why = match own(top, bottom) {
         Ok(Some(source)) => return Ok((source, None)),
         Ok(None) => "no kernel was found on it".to_owned(),
         Err(error) => error.to_string(),
@@ -43,10 +43,21 @@ pub(crate) fn source(top: &Top, bottom: &Bottom<'_>) -> Result<(BootSource, Opti
 }
 
 /// Takes kernel, initial RAM file system and command line out of the machine's disk.
-fn own(top: &Top) -> Result<Option<BootSource>, ProviderError> {
+fn own(top: &Top, bottom: &Bottom<'_>) -> Result<Option<BootSource>, ProviderError> {
     let image = Image::open(&top.disk(), Backing::Followed).map_err(failure::disk)?;
     let Some(files) = posada_disk::inspect(&image).map_err(failure::disk)?.boot else { return Ok(None) };
-    let (kernel, initrd) = keep(&top.boot(), &files.kernel, files.initrd.as_deref(), unpack_kernel)
+    // As the box has it, where it is still the box's; else as it has to be to find the disk.
+    let complete = |initrd: &[u8]| {
+        let boxed = bottom.boot.and_then(|boot| fs_err::read(boot.initrd.as_ref()?).ok());
+        if let Some(boxed) = boxed.filter(|boxed| continues(boxed, initrd)) {
+            return Some(boxed);
+        }
+        match posada_disk::drivers(&image, &files) {
+            Ok(Drivers::Added { archive, .. }) => files.clone().with_drivers(&archive).initrd,
+            _ => None,
+        }
+    };
+    let (kernel, initrd) = keep(&top.boot(), &files.kernel, files.initrd.as_deref(), unpack_kernel, complete)
         .map_err(|error| failure::io("keep the machine's kernel", &error))?;
     Ok(Some(BootSource { kernel, initrd, cmdline: files.cmdline }))
 }
@@ -54,13 +65,21 @@ fn own(top: &Top) -> Result<Option<BootSource>, ProviderError> {
 /// What a kernel's file is called up to the SHA-256 of what it was on the disk.
 const KERNEL: &str = "kernel-";
 
-/// Lays a kernel, as `unpack` makes it, and an initial RAM file system into `directory`, unless they are there from an
-/// earlier boot.
+/// Whether `there` is `initrd`, or that with an archive of drivers behind it.
+fn continues(there: &[u8], initrd: &[u8]) -> bool {
+    there.starts_with(initrd)
+        && (there.len() == initrd.len()
+            || there.get(initrd.len().next_multiple_of(4)..).is_some_and(|rest| rest.starts_with(b"070701")))
+}
+
+/// Lays a kernel, as `unpack` makes it, and an initial RAM file system, as `complete` does, into `directory`, unless they are
+/// there from an earlier boot.
 fn keep(
     directory: &Path,
     kernel: &[u8],
     initrd: Option<&[u8]>,
     unpack: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    complete: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
 ) -> io::Result<(PathBuf, Option<PathBuf>)> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     // The name alone says whether it is still the disk's, so that no crash leaves the two in disagreement.
@@ -72,8 +91,8 @@ fn keep(
     remove_others(directory, &kept)?;
     let Some(bytes) = initrd else { return Ok((kept, None)) };
     let initrd = directory.join("initrd");
-    if !fs_err::read(&initrd).is_ok_and(|there| there == bytes) {
-        write_whole(&initrd, bytes)?;
+    if !fs_err::read(&initrd).is_ok_and(|there| continues(&there, bytes)) {
+        write_whole(&initrd, complete(bytes).as_deref().unwrap_or(bytes))?;
     }
     Ok((kept, Some(initrd)))
 }
@@ -101,23 +120,27 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let directory = temp.path().join("boot");
         let unpack = |file: &[u8]| Some([b"unpacked ", file].concat());
-        let (first, initrd) = keep(&directory, b"one", Some(b"files"), unpack).unwrap();
+        let (first, initrd) = keep(&directory, b"one", Some(b"files"), unpack, |_| None).unwrap();
         let initrd = initrd.unwrap();
         assert_eq!(fs_err::read(&first).unwrap(), b"unpacked one");
         assert_eq!(fs_err::read(&initrd).unwrap(), b"files");
         let inodes = || [&first, &initrd].map(|path| fs_err::metadata(path).unwrap().ino());
 
         let before = inodes();
-        let again = keep(&directory, b"one", Some(b"files"), |_| panic!("unpacked again")).unwrap();
+        let again =
+            keep(&directory, b"one", Some(b"files"), |_| panic!("unpacked again"), |_| panic!("again"))
+                .unwrap();
         assert_eq!((again, inodes()), ((first.clone(), Some(initrd.clone())), before));
 
-        let (second, _) = keep(&directory, b"two", Some(b"other files"), unpack).unwrap();
+        let drivers = |files: &[u8]| Some([files, b"\x00070701 drivers"].concat());
+        let (second, _) = keep(&directory, b"two", Some(b"other files"), unpack, drivers).unwrap();
         assert_eq!(fs_err::read(&second).unwrap(), b"unpacked two");
-        assert_eq!(fs_err::read(&initrd).unwrap(), b"other files");
+        assert_eq!(fs_err::read(&initrd).unwrap(), b"other files\x00070701 drivers");
+        keep(&directory, b"two", Some(b"other files"), unpack, |_| panic!("again")).unwrap();
         assert!(!first.exists(), "the kernel of an earlier boot");
 
         // Back again, and one that is not packed.
-        let (back, none) = keep(&directory, b"one", None, |_| None).unwrap();
+        let (back, none) = keep(&directory, b"one", None, |_| None, |_| None).unwrap();
         assert_eq!((fs_err::read(back).unwrap().as_slice(), none), (&b"one"[..], None));
     }
 }

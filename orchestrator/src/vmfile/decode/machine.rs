@@ -23,6 +23,7 @@ pub(in crate::vmfile) struct Layer {
     pub(in crate::vmfile) box_given: bool,
     pub(in crate::vmfile) box_ref: Option<BoxRef>,
     pub(in crate::vmfile) box_version: Option<VersionReq>,
+    pub(in crate::vmfile) kernel: Option<BoxRef>,
     pub(in crate::vmfile) provider: Option<ProviderChoice>,
     pub(in crate::vmfile) cpus: Option<u32>,
     pub(in crate::vmfile) memory: Option<u64>,
@@ -58,6 +59,7 @@ impl Layer {
             box_given: self.box_given || base.box_given,
             box_ref: self.box_ref.or(base.box_ref),
             box_version: self.box_version.or(base.box_version),
+            kernel: self.kernel.or(base.kernel),
             provider: self.provider.or(base.provider),
             cpus: self.cpus.or(base.cpus),
             memory: self.memory.or(base.memory),
@@ -141,6 +143,7 @@ impl Decoder<'_> {
             box_given: given("box").is_some(),
             box_ref: given("box").and_then(|given| self.box_ref(&given)),
             box_version: given("box_version").and_then(|given| self.parsed(&given, VersionReq::parse)),
+            kernel: given("kernel").and_then(|given| self.box_ref(&given)),
             provider: given("provider")
                 .and_then(|given| self.choice(&given))
                 .map(|index| [ProviderChoice::Auto, ProviderChoice::Kvm, ProviderChoice::Container][index]),

@@ -32,6 +32,13 @@ pub(super) const DEFAULTS: &[Field] = &[
         "\">= 12.1, < 13\"",
     ),
     Field::new(
+        "kernel",
+        Shape::Text(&BOX),
+        "The box whose kernel, with its modules, a virtual machine boots where its own box has none, as images of \
+         containers have none. It is named as `box` is, and has to hold a disk image. Containers do without.",
+        "debian/12",
+    ),
+    Field::new(
         "provider",
         Shape::Choice(&[
             ("auto", "KVM where a stock guest kernel can run, else a container."),

@@ -10,11 +10,13 @@ mod bls;
 mod extlinux;
 mod files;
 mod grub;
+mod initrd;
 mod newest;
 mod root;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod testing;
 mod version;
+mod virtio;
 
 use std::fmt;
 
@@ -23,6 +25,8 @@ use crate::files::Volume;
 
 pub use files::{BootFiles, MAX_INITRD, MAX_KERNEL};
 pub(crate) use root::of as volume_of;
+pub use virtio::Drivers;
+pub(crate) use virtio::drivers;
 
 /// Largest configuration that is read, bytes.
 pub(crate) const MAX_CONFIG: u64 = 1 << 20;

@@ -5,7 +5,7 @@ use crate::files::Volume;
 
 /// The command line of `choice` with a `root=` that leads to the root file system: the one it has, or else the one
 /// that was found. Without an initial RAM file system the kernel knows partitions only, so `UUID=` and `LABEL=` become
-/// `PARTUUID=`.
+/// `PARTUUID=`; and so does `/dev/sda1`, which is called otherwise here.
 pub fn complete(volumes: &Volumes, root: Option<usize>, choice: &Choice) -> String {
     let asked = choice.cmdline.split_ascii_whitespace().rev().find_map(|word| word.strip_prefix("root="));
     let knows_all = !choice.initrds.is_empty();
@@ -20,10 +20,10 @@ pub fn complete(volumes: &Volumes, root: Option<usize>, choice: &Choice) -> Stri
             };
             format!("{own}{mode} {rest}").trim_end().to_owned()
         }
-        (Some(asked), _) if !knows_all && (asked.starts_with("UUID=") || asked.starts_with("LABEL=")) => {
+        (Some(asked), _) if is_foreign(asked) || (!knows_all && is_for_an_init(asked)) => {
             match of(volumes, asked) {
                 Some(volume) => {
-                    let own = format!("root={}", name(&volumes.0[volume], false));
+                    let own = format!("root={}", name(&volumes.0[volume], knows_all));
                     choice.cmdline.replace(&format!("root={asked}"), &own)
                 }
                 None => choice.cmdline.clone(),
@@ -31,6 +31,16 @@ pub fn complete(volumes: &Volumes, root: Option<usize>, choice: &Choice) -> Stri
         }
         _ => choice.cmdline.clone(),
     }
+}
+
+/// Whether it is what disks are called on other hardware: here they are `/dev/vda`.
+fn is_foreign(asked: &str) -> bool {
+    ["/dev/sd", "/dev/hd", "/dev/xvd"].iter().any(|disk| asked.starts_with(disk))
+}
+
+/// Whether only an initial RAM file system finds it.
+fn is_for_an_init(asked: &str) -> bool {
+    asked.starts_with("UUID=") || asked.starts_with("LABEL=")
 }
 
 /// The volume that `root=` names.
@@ -49,7 +59,8 @@ pub fn of(volumes: &Volumes, asked: &str) -> Option<usize> {
         return volumes.find(|volume| volume.partition.label.as_deref() == Some(label));
     }
     // `/dev/vda1`, `/dev/sda`: of the only disk there is.
-    let device = ["/dev/vd", "/dev/sd", "/dev/xvd"].iter().find_map(|start| asked.strip_prefix(start))?;
+    let device =
+        ["/dev/vd", "/dev/sd", "/dev/hd", "/dev/xvd"].iter().find_map(|start| asked.strip_prefix(start))?;
     let digits = device.trim_start_matches(|c: char| c.is_ascii_lowercase());
     volumes.by_number(if digits.is_empty() { 0 } else { digits.parse().ok()? })
 }

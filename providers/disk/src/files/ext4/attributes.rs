@@ -14,12 +14,11 @@ const MAX_ALL: usize = 1 << 20;
 /// What holds the rest of a file that is kept in its inode.
 const INLINE: (u8, &[u8]) = (7, b"data");
 
-/// Names and values. Access control lists, whose form is the file system's own, are left out.
-pub fn of(
-    blocks: &Blocks,
-    superblock: &Superblock,
-    inode: &Inode,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DiskError> {
+/// Names and values.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// All of them. Access control lists, whose form is the file system's own, are left out.
+pub fn of(blocks: &Blocks, superblock: &Superblock, inode: &Inode) -> Result<Attributes, DiskError> {
     let mut found = Vec::new();
     let mut all = 0;
     each(blocks, superblock, inode, &mut |index, name, value| {

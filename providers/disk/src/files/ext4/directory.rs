@@ -11,13 +11,16 @@ use crate::DiskError;
 /// Largest directory, bytes.
 const MAX_SIZE: u64 = 4 << 30;
 
+/// Takes a name with its inode's number, and says whether there may be more.
+type Take<'a> = dyn FnMut(&[u8], u32) -> Result<bool, DiskError> + 'a;
+
 /// Hands over each name with its inode's number, those for itself and for what is above it left out, until `take` says that it is
 /// enough.
 pub fn entries(
     blocks: &Blocks,
     superblock: &Superblock,
     inode: &Inode,
-    take: &mut dyn FnMut(&[u8], u32) -> Result<bool, DiskError>,
+    take: &mut Take<'_>,
 ) -> Result<(), DiskError> {
     if inode.is_inline() {
         let bytes = content::inline(blocks, superblock, inode)?;
@@ -54,7 +57,7 @@ fn each(
     superblock: &Superblock,
     inode: &Inode,
     list: &[u8],
-    take: &mut dyn FnMut(&[u8], u32) -> Result<bool, DiskError>,
+    take: &mut Take<'_>,
 ) -> Result<bool, DiskError> {
     let corrupt = || blocks.corrupt(format!("a directory, inode {}, that makes no sense", inode.number));
     let mut at = 0;

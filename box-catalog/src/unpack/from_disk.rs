@@ -1,0 +1,123 @@
+//! The root file system on a disk image, as a tree.
+
+use std::io::Read;
+use std::path::Path;
+
+use posada_disk::{Backing, Image, Node, NodeKind};
+
+use super::sparse::Extent;
+use super::tar_stream::{Entry, Kind};
+use super::tree::Tree;
+use super::{Limits, Refusal, TREE, Unpacked, Writing, inspect, sparse, tree};
+use crate::Digest;
+
+/// Where a file system keeps what a check has found.
+const LOST: &[u8] = b"lost+found";
+/// What is mounted at boot.
+const FSTAB: &[u8] = b"etc/fstab";
+/// Most bytes of it.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// Takes the files on the disk `image` into the new directory [`TREE`] of the current directory, and writes them to disk.
+/// `user` is who logs in, where there is such an account; `seen` hears of the bytes of files. The digest is left to whoever asks.
+///
+/// # Errors
+/// [`Refusal`] with the tree left as far as it came; the caller removes it.
+pub fn tree_of_disk(
+    image: &Path,
+    limits: Limits,
+    user: Option<&str>,
+    mut seen: impl FnMut(u64),
+) -> Result<Unpacked, Refusal> {
+    let image = Image::open(image, Backing::Refused)?;
+    let mut writing = Writing { tree: Tree::create(TREE)?, limits, bytes: 0, entries: 0, skipped_devices: 0 };
+    posada_disk::walk(&image, &mut |node, content| {
+        if node.path == LOST {
+            return Ok(());
+        }
+        let path = tree::clean(&node.path, b"")?.unwrap_or_default();
+        let mut entry = entry(node);
+        if let (FSTAB, Kind::File { size, extents }) = (&path[..], &mut entry.kind) {
+            let mut text = Vec::new();
+            content.take(MAX_TEXT).read_to_end(&mut text).map_err(|error| Refusal::reading(&error))?;
+            let text = without_disks(&text);
+            (*size, *extents) = (text.len() as u64, sparse::whole(text.len() as u64));
+            return writing.entry(&path, &entry, &mut &text[..]);
+        }
+        writing.entry(&path, &entry, &mut Counted { content, seen: &mut seen })
+    })?;
+    // The account that cloud-init would have made is not there.
+    let metadata = inspect::inspect(writing.tree.root(), user)
+        .or_else(|_| inspect::inspect(writing.tree.root(), None))?;
+    let root = writing.tree.finish()?;
+    rustix::fs::syncfs(&root).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
+    Ok(Unpacked {
+        digest: Digest::from_bytes([0; 32]),
+        archive_size: image.size(),
+        size: writing.bytes,
+        metadata,
+        disk: None,
+        skipped_devices: writing.skipped_devices,
+        notes: Vec::new(),
+    })
+}
+
+/// A node as an archive would have it.
+pub fn entry(node: &Node) -> Entry {
+    Entry {
+        path: node.path.clone(),
+        kind: match &node.kind {
+            NodeKind::File { size, extents } => Kind::File {
+                size: *size,
+                extents: extents
+                    .iter()
+                    .map(|(offset, length)| Extent { offset: *offset, length: *length })
+                    .collect(),
+            },
+            NodeKind::Directory => Kind::Directory,
+            NodeKind::Symlink(target) => Kind::Symlink(target.clone()),
+            NodeKind::Hardlink(first) => Kind::Hardlink(first.clone()),
+            NodeKind::Fifo => Kind::Fifo,
+            NodeKind::Device => Kind::Device,
+        },
+        mode: node.mode,
+        uid: node.uid.into(),
+        gid: node.gid.into(),
+        mtime: node.mtime,
+        xattrs: node.xattrs.clone(),
+    }
+}
+
+/// fstab(5) without the lines about the disk's file systems and its swap, none of which is there without the disk.
+fn without_disks(text: &[u8]) -> Vec<u8> {
+    const OF_DISKS: [&[u8]; 6] = [b"UUID=", b"LABEL=", b"PARTUUID=", b"PARTLABEL=", b"ID=", b"/"];
+    let stays = |line: &&[u8]| !OF_DISKS.iter().any(|start| line.trim_ascii_start().starts_with(start));
+    text.split_inclusive(|byte| *byte == b'\n').filter(stays).collect::<Vec<_>>().concat()
+}
+
+struct Counted<'a> {
+    content: &'a mut dyn Read,
+    seen: &'a mut dyn FnMut(u64),
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        (self.seen)(count as u64);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn of_fstab_stays_what_needs_no_disk() {
+        let text = b"# /etc/fstab\nUUID=1-2 / ext4 defaults 0 1\n /dev/sda2 none swap sw 0 0\n/swapfile swap swap sw\n\
+            tmpfs /tmp tmpfs nosuid\nnas:/srv /srv nfs ro";
+        let left = super::without_disks(text);
+        assert_eq!(
+            String::from_utf8(left).unwrap(),
+            "# /etc/fstab\ntmpfs /tmp tmpfs nosuid\nnas:/srv /srv nfs ro"
+        );
+    }
+}

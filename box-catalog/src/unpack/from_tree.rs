@@ -1,0 +1,138 @@
+//! A disk image with a root file system, and with another box's kernel where it has none.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use posada_disk::{Backing, Drivers, Image, NodeKind};
+use posada_provider_api::Seeding;
+
+use super::from_disk::entry;
+use super::sparse;
+use super::tar_stream::{Entry, Kind};
+use super::tree::Tree;
+use super::{Limits, Refusal, Unpacked, disk, image};
+use crate::{Digest, KernelUnpacker};
+
+/// The kernel with its modules, while the image is made.
+const KERNEL: &str = "kernel";
+/// The image is this much larger than its files, at least: room for what a machine adds.
+const ROOM: u64 = 2;
+
+/// Makes of the root file system at `tree` a disk image in the current directory: with the kernel that the disk image `kernel` boots,
+/// and its modules, where the tree has none in `/boot`. `digest` stands for it, and `user` is who logs in.
+///
+/// # Errors
+/// [`Refusal::NoKernel`]; [`Refusal::Contradiction`] where nobody could be let in.
+pub fn disk_of_tree(
+    tree: &Path,
+    kernel: Option<&Path>,
+    digest: &Digest,
+    user: &str,
+    limits: Limits,
+    kernels: KernelUnpacker,
+) -> Result<Unpacked, Refusal> {
+    let failed = |error: io::Error| disk::host(&tree.display().to_string(), error);
+    let own = fs::read_dir(tree.join("boot")).into_iter().flatten().flatten();
+    let has_kernel = own.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"vmlinu"));
+    let mut layers = vec![tree];
+    if !has_kernel {
+        let usr = fs::symlink_metadata(tree.join("lib")).is_ok_and(|lib| lib.is_symlink());
+        take_kernel(kernel.ok_or(Refusal::NoKernel)?, usr)?;
+        layers.push(Path::new(KERNEL));
+    }
+    let time = fs::metadata(tree).map_err(failed)?.mtime();
+    let size = image::DISK.max(size_of(tree).map_err(failed)?.saturating_mul(ROOM).next_multiple_of(1 << 30));
+    image::write(&layers, disk::PART, size, digest, time)?;
+    if !has_kernel {
+        fs::remove_dir_all(KERNEL).map_err(|error| disk::host(KERNEL, error))?;
+    }
+    let taken = disk::take(Some(user), false, kernels, limits.bytes)?;
+    if taken.record.boot.is_none() {
+        return Err(Refusal::NoKernel);
+    }
+    if taken.record.seeding == Seeding::None {
+        let what = "nobody could be let in to a virtual machine of it: cloud-init is not installed in it";
+        return Err(Refusal::Contradiction(what.to_owned()));
+    }
+    File::open(".").and_then(|here| rustix::fs::syncfs(here).map_err(Into::into)).map_err(failed)?;
+    Ok(Unpacked {
+        digest: *digest,
+        archive_size: 0,
+        size: taken.size,
+        metadata: taken.metadata,
+        disk: Some(taken.record),
+        skipped_devices: 0,
+        notes: taken.notes,
+    })
+}
+
+/// Bytes in the files of a tree.
+fn size_of(tree: &Path) -> io::Result<u64> {
+    let mut size = 0_u64;
+    let mut open = vec![tree.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let there = entry.metadata()?;
+            if there.is_dir() {
+                open.push(entry.path());
+            } else {
+                size = size.saturating_add(there.len());
+            }
+        }
+    }
+    Ok(size)
+}
+
+/// Lays what the disk image `from` boots, with its modules, into the new directory [`KERNEL`]; `usr` says that modules are
+/// below `/usr`.
+fn take_kernel(from: &Path, usr: bool) -> Result<(), Refusal> {
+    let from = Image::open(from, Backing::Refused)?;
+    let nothing =
+        || Refusal::Contradiction("the box that it should have its kernel from has none".to_owned());
+    let boot = posada_disk::inspect(&from)?.boot.ok_or_else(nothing)?;
+    let boot = match posada_disk::drivers(&from, &boot)? {
+        Drivers::Added { archive, .. } => boot.with_drivers(&archive),
+        Drivers::There | Drivers::Missing { .. } => boot,
+    };
+    let version = boot.version.as_str();
+    if version.is_empty() || version.contains('/') {
+        return Err(nothing());
+    }
+    let mut tree = Tree::create(KERNEL)?;
+    let files = [
+        (format!("vmlinuz-{version}"), Some(&boot.kernel)),
+        (format!("initrd.img-{version}"), boot.initrd.as_ref()),
+    ];
+    for (name, content) in files {
+        let Some(content) = content else { continue };
+        let size = content.len() as u64;
+        let file = Entry {
+            path: Vec::new(),
+            kind: Kind::File { size, extents: sparse::whole(size) },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            xattrs: Vec::new(),
+        };
+        tree.write(format!("boot/{name}").as_bytes(), &file, &mut &content[..])?;
+    }
+    let place = if usr { "usr/lib/modules" } else { "lib/modules" };
+    let there = [format!("usr/lib/modules/{version}"), format!("lib/modules/{version}")];
+    posada_disk::walk(&from, &mut |node, mut content| {
+        let below = there.iter().find_map(|start| node.path.strip_prefix(start.as_bytes()));
+        let Some(below) = below.filter(|below| below.is_empty() || below.starts_with(b"/")) else {
+            return Ok(());
+        };
+        // What leads to where the kernel was built.
+        if matches!(node.kind, NodeKind::Symlink(_) | NodeKind::Hardlink(_)) {
+            return Ok(());
+        }
+        let path = [place.as_bytes(), b"/", version.as_bytes(), below].concat();
+        tree.write(&path, &entry(node), &mut content).map(drop)
+    })?;
+    tree.finish().map(drop)
+}
