@@ -17,7 +17,7 @@ impl Ring {
         self.0.len() / SECTOR
     }
 
-    fn sector(&self, number: usize) -> &[u8; SECTOR] {
+    pub fn sector(&self, number: usize) -> &[u8; SECTOR] {
         let at = number % self.sectors() * SECTOR;
         self.0[at..].first_chunk().unwrap_or(&[0; SECTOR])
     }

@@ -3,6 +3,7 @@
 
 use super::entry::{Entry, Ring};
 use super::{MIB, corrupt, unsupported};
+use crate::copy::is_zero;
 use crate::overlay::{Changes, Overlay};
 use crate::{ImageError, MAX_DISK, Result, Storage};
 
@@ -44,7 +45,12 @@ pub fn replay(storage: Storage, log: &Log) -> Result<Storage> {
         return Err(ImageError::Truncated("its log is not there".to_owned()));
     }
     let ring = Ring(bytes);
-    let (entries, head) = active(&ring, &log.guid)?;
+    let Some((entries, head)) = active(&ring, &log.guid)? else {
+        if is_unused(&ring, &log.guid) {
+            return Ok(storage);
+        }
+        return Err(corrupt("its log holds no changes that are whole"));
+    };
     let length = storage.length();
     if length < head.flushed {
         let flushed = head.flushed;
@@ -64,7 +70,7 @@ pub fn replay(storage: Storage, log: &Log) -> Result<Storage> {
 
 /// The newest sequence of entries that is whole, from the oldest that may not have been carried out; and the newest
 /// entry, which is its last (2.3.3). What was being written when the host stopped is no entry.
-fn active(ring: &Ring, guid: &[u8; 16]) -> Result<(Vec<Entry>, Entry)> {
+fn active(ring: &Ring, guid: &[u8; 16]) -> Result<Option<(Vec<Entry>, Entry)>> {
     let mut found: Vec<Entry> = Vec::new();
     let mut hashed = 0;
     let mut start = 0;
@@ -87,7 +93,25 @@ fn active(ring: &Ring, guid: &[u8; 16]) -> Result<(Vec<Entry>, Entry)> {
         }
     }
     let head = found.last().copied();
-    head.map(|head| (found, head)).ok_or_else(|| corrupt("its log holds no changes that are whole"))
+    Ok(head.map(|head| (found, head)))
+}
+
+/// Whether nothing was ever written into the log under its identity: all of it is zeros, or entries with others that are whole.
+/// qemu gives a log its identity before it writes the first entry, and may end between the two; what has been damaged is neither.
+fn is_unused(ring: &Ring, guid: &[u8; 16]) -> bool {
+    let mut known = vec![false; ring.sectors()];
+    let mut hashed = 0;
+    for start in 0..ring.sectors() {
+        let other = &ring.sector(start)[32..48];
+        if known[start] || other == guid || hashed > MAX_OVERLAP * ring.0.len() as u64 {
+            continue;
+        }
+        let sectors = Entry::at(ring, start, other, &mut hashed).map_or(0, |entry| entry.sectors);
+        for number in start..start + sectors {
+            known[number % ring.sectors()] = true;
+        }
+    }
+    known.iter().enumerate().all(|(number, known)| *known || is_zero(ring.sector(number)))
 }
 
 /// Entries behind each other whose numbers go up by one, from the sector `start` on.
@@ -169,7 +193,7 @@ mod tests {
                     at += bytes.len() / SECTOR;
                 }
             }
-            let found = active(&ring, &GUID).ok().map(|(entries, head)| (entries[0].start, head.sequence));
+            let found = active(&ring, &GUID).ok().flatten().map(|(entries, head)| (entries[0].start, head.sequence));
             prop_assert_eq!(found, as_specified(&ring));
         }
     }
