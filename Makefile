@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo demo-clean test test-kvm lint fmt doc deny bench bench-boxes bench-vmm
+.PHONY: help setup build release demo demo-clean test test-kvm lint fmt doc deny fuzz bench bench-boxes bench-vmm
 
 POSADA_DEBUG   := $(CURDIR)/target/debug/posada
 POSADA_RELEASE := $(CURDIR)/target/release/posada
@@ -54,6 +54,10 @@ doc: ## the code's documentation; warnings are errors
 deny: ## licences, sources, bans and advisories of what is depended on
 	@scripts/cargo-tools.sh deny
 	@scripts/deny.sh
+
+fuzz: ## fuzz every parser, a minute each; scripts/fuzz.sh SECONDS TARGET... for more (fuzz/README.md)
+	@scripts/packages.sh build test fuzz
+	@scripts/fuzz.sh
 
 bench: ## measure posada beside lxc, systemd-nspawn and vagrant-lxc (root; tests/benches/RESULTS.md)
 	@scripts/packages.sh build run bench

@@ -11,7 +11,7 @@ mod digest;
 mod disk;
 mod error;
 mod export;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod kernel;
 mod metadata;

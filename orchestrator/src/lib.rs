@@ -8,6 +8,8 @@ pub mod cancel;
 pub mod doctor;
 pub mod error;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod host;
 pub mod life;
 pub mod lockfile;

@@ -92,11 +92,15 @@ impl LockFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.map_err(Error::io("read the lock file"))?,
         };
-        let file: Self = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-        if file.format == FORMAT {
-            Ok(Some(file))
-        } else {
-            Err(wrong(format!("format {} is not known to this version of posada", file.format)))
+        Self::parse(&text).map(Some).map_err(wrong)
+    }
+
+    /// What the file's text says, or what is wrong with it.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
+        let file: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        match file.format {
+            FORMAT => Ok(file),
+            other => Err(format!("format {other} is not known to this version of posada")),
         }
     }
 

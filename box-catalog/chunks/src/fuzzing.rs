@@ -6,7 +6,7 @@ use crate::Manifest;
 ///
 /// # Panics
 /// Where the format has two forms of one manifest.
-pub fn manifest(bytes: &[u8]) {
+pub fn chunk_manifest(bytes: &[u8]) {
     if let Ok(manifest) = Manifest::parse(bytes) {
         assert_eq!(manifest.to_bytes(), bytes);
     }

@@ -273,7 +273,10 @@ fn build(settings: &Settings) -> Result<reqwest::Client, FetchError> {
 
 /// `Retry-After` in seconds (RFC 9110, section 10.2.3); dates are passed over, as clocks differ.
 pub(crate) fn again(answer: &Response) -> Option<Duration> {
-    let header = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after(answer.headers().get(RETRY_AFTER)?.to_str().ok()?)
+}
+
+pub(crate) fn retry_after(header: &str) -> Option<Duration> {
     header.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -1,6 +1,7 @@
-//! Entries for the fuzz targets in `fuzz/`: each takes bytes that nobody has looked at.
+//! Entries for the fuzz targets in `fuzz/`, which the property tests call too: each takes bytes that nobody has looked at.
 
 use crate::bundle::{MAX_CHUNK, Unbundle};
+pub use crate::http::fuzzing::requests;
 use crate::names::{BoxName, VersionName};
 use crate::repository::FileManifest;
 
@@ -20,7 +21,7 @@ pub fn bundle(bytes: &[u8]) {
 }
 
 /// A manifest.
-pub fn manifest(bytes: &[u8]) {
+pub fn file_manifest(bytes: &[u8]) {
     if let Ok(manifest) = FileManifest::parse(bytes) {
         let _ = manifest.chunk_at(manifest.size / 2);
         assert_eq!(manifest.chunk_at(manifest.size), None);
@@ -46,8 +47,13 @@ pub fn upstream(bytes: &[u8]) {
 /// A `Range` header, a box's name, a version.
 pub fn header(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let _ = crate::range::parse(&text, bytes.len() as u64);
-    let _ = BoxName::parse(&text);
+    let size = bytes.len() as u64;
+    if let crate::range::Wanted::Part { first, end } = crate::range::parse(&text, size) {
+        assert!(first < end && end <= size);
+    }
+    if let Ok(name) = BoxName::parse(&text) {
+        assert_eq!(BoxName::parse(&name.to_string()), Ok(name));
+    }
     if let Ok(version) = VersionName::parse(&text) {
         assert!(version.compare(&version).is_eq());
     }

@@ -59,7 +59,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = next(&mut bytes.as_slice());
+            crate::fuzzing::delta_bundle(&bytes);
         }
     }
 }

@@ -61,8 +61,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = FileManifest::parse(&bytes, "");
+        fn any_manifest_is_taken_or_refused(size in 0_u64..9, lengths in prop::collection::vec(0_u32..4, 0..4)) {
+            let digest = "ab".repeat(32);
+            let chunks: Vec<_> = lengths.iter().map(|length| (&digest, length)).collect();
+            let manifest = serde_json::json!({ "size": size, "sha256": "0".repeat(64), "chunks": chunks });
+            crate::fuzzing::delta_manifest(manifest.to_string().as_bytes());
         }
     }
 }

@@ -2,6 +2,8 @@
 //! boxes here are taken from them, and the others are asked for.
 
 mod bundle;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod manifest;
 mod seeds;
 mod target;

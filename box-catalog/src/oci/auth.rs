@@ -63,6 +63,14 @@ struct Logins {
     auths: BTreeMap<String, Kept>,
 }
 
+/// Looks for logins in a file of them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn kept_logins(bytes: &[u8]) {
+    if let Ok(logins) = serde_json::from_slice::<Logins>(bytes) {
+        let _ = logins.of("h:5000", "team/web");
+    }
+}
+
 #[derive(Deserialize)]
 struct Kept {
     auth: Option<String>,
@@ -240,7 +248,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_read_or_not(text in "(Bearer |Basic )?[a-z=\",\\\\ :/]{0,60}") {
-            let _ = Challenge::parse(&text);
+            super::super::fuzzing::oci_login(text.as_bytes());
         }
     }
 }

@@ -2,6 +2,8 @@
 //! Formats and protocol: OCI distribution and image specifications 1.1; Docker's token authentication.
 
 mod auth;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod manifest;
 mod reference;
 mod registry;

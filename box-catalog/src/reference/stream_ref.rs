@@ -61,7 +61,10 @@ impl StreamRef {
 
 impl fmt::Display for StreamRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.server.as_str().trim_end_matches('/'), self.image)
+        let whole = self.server.as_str();
+        // Of several slashes at its end, each means something.
+        let server = whole.strip_suffix('/').filter(|bare| !bare.ends_with('/')).unwrap_or(whole);
+        write!(f, "{server}#{}", self.image)
     }
 }
 
@@ -75,6 +78,11 @@ mod tests {
         assert_eq!((one.server().as_str(), one.image()), ("https://images.example.org/sub/", "debian/12"));
         assert_eq!(one.to_string(), "https://images.example.org/sub#debian/12");
         assert_eq!(StreamRef::parse(&one.to_string()), Ok(one));
+        for text in ["https://h//#a", "https://h/a//#a", "https://h#a"] {
+            let one = StreamRef::parse(text).unwrap();
+            assert_eq!(one.to_string(), text);
+            assert_eq!(StreamRef::parse(&one.to_string()), Ok(one));
+        }
         for bad in [
             "",
             "https://h",

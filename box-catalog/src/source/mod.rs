@@ -9,6 +9,8 @@ mod build;
 mod catalog;
 mod document;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod oci;
 mod offer;
 mod provider;

@@ -5,6 +5,8 @@ mod disk;
 mod foreign;
 mod from_disk;
 mod from_tree;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hide;
 mod image;
 mod inspect;
@@ -28,8 +30,6 @@ pub use layers::Feed;
 pub use refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
-#[cfg(feature = "fuzzing")]
-pub use squashfs::check as check_squashfs;
 
 use crate::disk::DiskRecord;
 use crate::{BoxMetadata, Digest, Form, KernelUnpacker};

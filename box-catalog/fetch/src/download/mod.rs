@@ -48,6 +48,4 @@ pub(crate) fn read_journal(bytes: &[u8]) {
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn read_content_range(text: &str) {
-    let _ = fetch::content_range(text);
-}
+pub(crate) use fetch::content_range;

@@ -7,6 +7,8 @@ mod body;
 mod boxes;
 mod chunks;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod log;
 mod metrics;
 mod mirrored;

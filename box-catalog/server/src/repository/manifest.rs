@@ -121,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            crate::fuzzing::manifest(&bytes);
+            crate::fuzzing::file_manifest(&bytes);
         }
     }
 }

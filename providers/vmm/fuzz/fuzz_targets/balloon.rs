@@ -1,6 +1,6 @@
 //! A driver that does anything at all to a balloon. Nothing may panic, and a reset must come back.
 //!
-//! Run it with `cargo +nightly fuzz run balloon` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 balloon`.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! A driver that puts anything at all into the rings of a disk: the first bytes are its memory, with the rings at its
 //! beginning. Nothing may panic or hang, and nothing may be in flight afterwards.
 //!
-//! Run it with `cargo +nightly fuzz run blk_queue` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 blk_queue`.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! A driver that does anything at all to a console with a named port, and a host that types, reads and hangs up.
 //! Nothing may panic, and a reset must come back.
 //!
-//! Run it with `cargo +nightly fuzz run console` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 console`.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! A guest that sends a FUSE server anything at all. Nothing may panic, and nothing outside of the folder may be read or
 //! changed.
 //!
-//! Run it with `cargo +nightly fuzz run fuse` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 fuse`.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! Anything at all for a kernel and an initial RAM disk: nothing may panic, and what was loaded lies in memory.
 //!
-//! Run it with `cargo +nightly fuzz run kernel` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 kernel`.
 
 #![no_main]
 

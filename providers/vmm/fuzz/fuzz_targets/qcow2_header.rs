@@ -1,6 +1,6 @@
 //! A qcow2 header and an L2 entry of any bytes: refused or read, never a panic.
 //!
-//! Run it with `cargo +nightly fuzz run qcow2_header` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 qcow2_header`.
 
 #![no_main]
 

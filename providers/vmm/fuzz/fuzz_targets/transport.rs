@@ -2,7 +2,7 @@
 //! wherever it is, and the device signalling meanwhile. Nothing may panic, and in the end a reset must bring status
 //! back to 0.
 //!
-//! Run it with `cargo +nightly fuzz run transport` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 transport`.
 
 #![no_main]
 

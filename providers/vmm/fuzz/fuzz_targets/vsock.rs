@@ -1,7 +1,7 @@
 //! A driver that sends any packets at all, and clients that say anything. Nothing may panic, and a reset must come
 //! back.
 //!
-//! Run it with `cargo +nightly fuzz run vsock` in `providers/vmm`.
+//! Run it with `scripts/fuzz.sh 60 vsock`.
 
 #![no_main]
 

@@ -1,0 +1,4 @@
+//! Headers of an answer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| posada_fetch::fuzzing::response(data));

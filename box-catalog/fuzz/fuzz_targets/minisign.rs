@@ -1,0 +1,4 @@
+//! Signatures and keys.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| posada_box_catalog::fuzzing::minisign(data));

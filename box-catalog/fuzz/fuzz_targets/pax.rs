@@ -1,0 +1,4 @@
+//! The records of a pax header.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| posada_box_catalog::fuzzing::pax(data));

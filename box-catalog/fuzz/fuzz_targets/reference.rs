@@ -1,0 +1,4 @@
+//! What names a box.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| posada_box_catalog::fuzzing::reference(data));
