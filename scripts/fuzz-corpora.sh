@@ -112,7 +112,8 @@ disks() {
         truncate -s 400K "$work/fs.$name"
         # shellcheck disable=SC2086 # options are several words
         mke2fs -q -F -t ext4 -d "$root" $options "$work/fs.$name"
-        cp "$work/fs.$name" "$(place ext4 "$name")"
+        # The target has the boot block before what it is given.
+        tail -c +1025 "$work/fs.$name" >"$(place ext4 "$name")"
     done <<'LIST'
 plain -b 1024
 blocks-2k -b 2048
@@ -129,7 +130,6 @@ LIST
     for name in gpt mbr; do
         cp "$work/$name.img" "$(place gpt "$name")"
         cp "$work/$name.img" "$(place mbr "$name")"
-        cp "$work/$name.img" "$(place ext4 "$name")"
     done
     text grub debian <<'CFG'
 set default="0"
