@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use posada_fetch::FetchError;
+use posada_fetch::{Checksum, FetchError};
 use posada_image::ImageError;
 use posada_provider_api::{Fault, FaultKind};
 use posada_userns::IdMapError;
@@ -200,6 +200,19 @@ pub enum BoxError {
         /// What is wrong with its signature.
         what: String,
     },
+    /// A file is not what it was said to be.
+    #[error("`{}` is not what was asked for: it has {got}, not {wanted}", .path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What it was to have.
+        wanted: Checksum,
+        /// What it has.
+        got: Checksum,
+    },
+    /// A file was written to while it was read.
+    #[error("`{}` was changed while it was read", .0.display())]
+    Changing(PathBuf),
     /// A key cannot be used.
     #[error("the key cannot be used: {0}")]
     Key(String),
@@ -299,12 +312,15 @@ impl Fault for BoxError {
             | Self::FileMissing(_)
             | Self::NotABox { .. }
             | Self::Signature { .. }
+            | Self::Mismatch { .. }
             | Self::Build { .. }
             | Self::Chunks { .. }
             | Self::Damaged { .. } => FaultKind::Box,
-            Self::DiskFull(_) | Self::ToolMissing { .. } | Self::IdMap(_) | Self::Io { .. } => {
-                FaultKind::Environment
-            }
+            Self::DiskFull(_)
+            | Self::ToolMissing { .. }
+            | Self::IdMap(_)
+            | Self::Changing(_)
+            | Self::Io { .. } => FaultKind::Environment,
             Self::Worker { .. } => FaultKind::Internal,
         }
     }
@@ -380,6 +396,10 @@ impl Fault for BoxError {
             Self::Signature { .. } => "ask who publishes it; `posada box trust list` shows whom you trust, and nothing was \
                  stored"
                 .to_owned(),
+            Self::Mismatch { .. } => {
+                "nothing was stored; is it the whole file, and the checksum of this version?".to_owned()
+            }
+            Self::Changing(_) => "nothing was stored; add it once it is complete".to_owned(),
             Self::Key(_) => "`posada box keygen FILE` makes one; minisign's own are taken, too".to_owned(),
             Self::Image { source, .. } => return source.hint(),
             Self::IdMap(error) => return error.hint(),

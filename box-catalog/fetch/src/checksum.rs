@@ -1,6 +1,7 @@
 //! Checksums, as catalogs and distributions publish them.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sha2::digest::DynDigest;
@@ -116,6 +117,29 @@ impl Checksum {
         Self::from_bytes(algorithm, &hasher.finalize())
     }
 
+    /// What all that `input` gives comes to; `advance` hears of each piece, bytes, and ends it by an error.
+    ///
+    /// # Errors
+    /// Those of `input` and of `advance`.
+    pub fn of_all(
+        algorithm: Algorithm,
+        mut input: impl Read,
+        mut advance: impl FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let (mut hasher, mut piece) = (algorithm.hasher(), vec![0; 1 << 20]);
+        loop {
+            let count = match input.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if count == 0 {
+                return Ok(Self::from_bytes(algorithm, &hasher.finalize()));
+            }
+            hasher.update(&piece[..count]);
+            advance(count as u64)?;
+        }
+    }
+
     pub(crate) fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Self {
         Self { algorithm, bytes: bytes.to_vec() }
     }
@@ -181,6 +205,7 @@ mod tests {
         for (name, hex) in ABC {
             let wanted: Checksum = format!("{name}:{hex}").parse().unwrap();
             assert_eq!(Checksum::of(wanted.algorithm(), b"abc"), wanted);
+            assert_eq!(Checksum::of_all(wanted.algorithm(), &b"abc"[..], |_| Ok(())).unwrap(), wanted);
             assert_eq!(Checksum::new(wanted.algorithm(), &hex.to_uppercase()), Ok(wanted));
         }
     }

@@ -1,11 +1,13 @@
 //! How a box comes into the store.
 
 use std::fs::File;
+use std::io::{self, Seek as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::SystemTime;
 
+use posada_fetch::Checksum;
 use rustix::fs::OFlags;
 
 use super::fingerprint::Fingerprint;
@@ -40,20 +42,57 @@ impl Store {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<StoredBox, BoxError> {
+        self.add_file(archive, None, new, progress, cancel)
+    }
+
+    /// As [`Store::add`], for a file that has this `checksum`. Nothing is unpacked of one that has another.
+    ///
+    /// # Errors
+    /// [`BoxError::Mismatch`]; [`BoxError::Changing`] where it was written to meanwhile; and those of [`Store::add`].
+    pub fn add_checked(
+        &self,
+        archive: &Path,
+        checksum: &Checksum,
+        new: &NewBox,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<StoredBox, BoxError> {
+        self.add_file(archive, Some(checksum), new, progress, cancel)
+    }
+
+    fn add_file(
+        &self,
+        archive: &Path,
+        checksum: Option<&Checksum>,
+        new: &NewBox,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<StoredBox, BoxError> {
         let failed = |error| BoxError::io("read", archive, error);
         let fingerprint = Fingerprint::of(archive)?;
         // Opening a pipe that nobody writes to must not wait for one who does.
         let flags = OFlags::NONBLOCK.bits().cast_signed();
-        let file = File::options().read(true).custom_flags(flags).open(archive).map_err(failed)?;
+        let mut file = File::options().read(true).custom_flags(flags).open(archive).map_err(failed)?;
         let kind = file.metadata().map_err(failed)?.file_type();
         if !kind.is_file() {
             let is = if kind.is_dir() { "a directory" } else { "a pipe or device" };
             let refusal = Refusal::NotAnArchive(is.to_owned());
             return Err(BoxError::NotABox { what: archive.display().to_string(), refusal });
         }
+        if let Some(wanted) = checksum {
+            progress.phase("verifying", Some(fingerprint.size()));
+            verify(&file, archive, wanted, progress, cancel)?;
+            file.rewind().map_err(failed)?;
+        }
         progress.phase("unpacking", Some(fingerprint.size()));
         let what = archive.display().to_string();
-        self.ingest(&what, file.into(), new, Form::Rootfs, Some(fingerprint), progress, cancel, || Ok(()))
+        // What was unpacked is what was verified only where nobody wrote to it in between.
+        let before = fingerprint.clone();
+        let sound = || match checksum {
+            Some(_) if Fingerprint::of(archive)? != before => Err(BoxError::Changing(archive.to_owned())),
+            _ => Ok(()),
+        };
+        self.ingest(&what, file.into(), new, Form::Rootfs, Some(fingerprint), progress, cancel, sound)
     }
 
     /// The box that `wanted` names and that holds `form`; a file is added first where that has not been done, and what is
@@ -242,6 +281,30 @@ impl Store {
             self.take_name(&locked, &name, &stored)?;
         }
         Ok(stored.under(&name, &self.layout))
+    }
+}
+
+/// Holds a file against the checksum it should have.
+fn verify(
+    file: &File,
+    path: &Path,
+    wanted: &Checksum,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), BoxError> {
+    let advance = |bytes| {
+        progress.advance(bytes);
+        if cancel.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    };
+    let got = Checksum::of_all(wanted.algorithm(), file, advance);
+    if cancel.is_cancelled() {
+        return Err(BoxError::Cancelled);
+    }
+    let got = got.map_err(|error| BoxError::io("read", path, error))?;
+    if got == *wanted {
+        Ok(())
+    } else {
+        Err(BoxError::Mismatch { path: path.to_owned(), wanted: wanted.clone(), got })
     }
 }
 

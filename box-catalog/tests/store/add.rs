@@ -17,10 +17,62 @@ pub fn trials() -> Vec<Trial> {
         trial("a_version_is_not_changed_unless_asked", replaced),
         trial("removing_frees_the_disk_and_spares_what_is_in_use", removed),
         trial("a_file_is_added_once_and_again_when_it_changes", files),
+        trial("a_file_has_the_checksum_it_should_have", checked),
+        trial("a_file_that_changes_after_it_was_verified_is_not_stored", changing),
         trial("a_login_user_must_be_there", login_user),
         trial("a_cancelled_add_leaves_nothing", cancelled),
         trial("the_store_is_closed_to_others", closed),
     ]
+}
+
+fn checked() {
+    use posada_fetch::{Algorithm, Checksum};
+
+    let world = World::new();
+    let archive = world.archive("a.tar", "one", &[]);
+    let bytes = std::fs::read(&archive).unwrap();
+    let new = new_box("team/web", "1.0");
+    let add =
+        |checksum: &Checksum| world.store.add_checked(&archive, checksum, &new, &Quiet, &Cancel::default());
+    for algorithm in Algorithm::ALL {
+        let error = add(&Checksum::of(algorithm, b"something else")).unwrap_err();
+        assert!(matches!(&error, BoxError::Mismatch { got, .. } if *got == Checksum::of(algorithm, &bytes)));
+        assert!(error.hint().unwrap().starts_with("nothing was stored"), "{error}");
+        assert_eq!(world.store.list().unwrap(), []);
+    }
+    for algorithm in Algorithm::ALL {
+        let stored = add(&Checksum::of(algorithm, &bytes)).unwrap();
+        assert_eq!(std::fs::read_to_string(stored.rootfs().unwrap().join("etc/text")).unwrap(), "one");
+    }
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let checksum = Checksum::of(Algorithm::Sha256, &bytes);
+    let cancelled = world.store.add_checked(&archive, &checksum, &new, &Quiet, &cancel);
+    assert!(matches!(cancelled, Err(BoxError::Cancelled)), "{cancelled:?}");
+}
+
+/// Something is written behind the end of the file while it is unpacked, and so after it was verified.
+fn changing() {
+    struct Writer(std::path::PathBuf);
+    impl posada_box_catalog::Progress for Writer {
+        fn advance(&self, _: u64) {}
+        fn warn(&self, _: &str) {}
+        fn phase(&self, phase: &str, _: Option<u64>) {
+            if phase == "unpacking" {
+                let mut file = std::fs::File::options().append(true).open(&self.0).unwrap();
+                std::io::Write::write_all(&mut file, &[0; 512]).unwrap();
+            }
+        }
+    }
+    let world = World::new();
+    let archive = world.archive("a.tar", "one", &[]);
+    let checksum =
+        posada_fetch::Checksum::of(posada_fetch::Algorithm::Md5, &std::fs::read(&archive).unwrap());
+    let new = new_box("team/web", "1.0");
+    let writer = Writer(archive.clone());
+    let added = world.store.add_checked(&archive, &checksum, &new, &writer, &Cancel::default());
+    assert!(matches!(&added, Err(BoxError::Changing(path)) if *path == archive), "{added:?}");
+    assert_eq!(world.store.list().unwrap(), []);
 }
 
 fn nobody(_: &Digest) -> Vec<String> {

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "ARCHITECTURE")]
     architecture: Option<String>,
 
-    /// The checksum that what is downloaded has to have
+    /// The checksum that the file has to have, be it downloaded or here
     #[arg(long, value_name = "CHECKSUM", requires = "checksum_type")]
     checksum: Option<String>,
 
@@ -69,6 +69,17 @@ pub struct Args {
 
     #[command(flatten)]
     client: ClientArgs,
+}
+
+impl Args {
+    /// The checksum that is asked for.
+    fn checksum(&self) -> Result<Option<Checksum>> {
+        let checksum = self.checksum.as_deref().zip(self.checksum_type);
+        let checksum = checksum.map(|(hex, kind)| Checksum::new(kind, hex)).transpose();
+        Ok(checksum.map_err(|error| {
+            CliError::usage(error.to_string(), "copy all of it from who publishes the box")
+        })?)
+    }
 }
 
 /// Takes a version.
@@ -129,24 +140,25 @@ fn nameless(what: &str) -> CliError {
 }
 
 fn add_file(args: Args, name: String, shown: &Shown<'_>, context: &Context) -> Result<StoredBox> {
-    if args.box_version.is_some()
-        || args.provider.is_some()
-        || args.architecture.is_some()
-        || args.checksum.is_some()
-    {
+    if args.box_version.is_some() || args.provider.is_some() || args.architecture.is_some() {
         return Err(CliError::usage(
-            "`--box-version`, `--provider`, `--architecture` and `--checksum` are for boxes that are fetched",
+            "`--box-version`, `--provider` and `--architecture` are for boxes that are fetched",
             "give a file's version with `--version`",
         )
         .into());
     }
+    let checksum = args.checksum()?;
     let (orchestrator, _) = operation::orchestrator(context)?;
     let version = match args.version {
         Some(version) => version,
         None => version("0").map_err(|error| CliError::usage(error, "give one with `--version`"))?,
     };
     let new = NewBox { name, version, user: args.user, replace: args.force };
-    work(context, |cancel| orchestrator.store().add(&args.source, &new, shown, cancel))
+    let store = orchestrator.store();
+    work(context, |cancel| match &checksum {
+        Some(checksum) => store.add_checked(&args.source, checksum, &new, shown, cancel),
+        None => store.add(&args.source, &new, shown, cancel),
+    })
 }
 
 fn fetch(args: Args, reference: &BoxRef, shown: &Shown<'_>, context: &Context) -> Result<StoredBox> {
@@ -173,10 +185,7 @@ fn fetch(args: Args, reference: &BoxRef, shown: &Shown<'_>, context: &Context) -
         )
         .into());
     }
-    let checksum = args.checksum.as_deref().zip(args.checksum_type);
-    let checksum = checksum.map(|(hex, kind)| Checksum::new(kind, hex)).transpose();
-    let checksum = checksum
-        .map_err(|error| CliError::usage(error.to_string(), "copy all of it from who publishes the box"))?;
+    let checksum = args.checksum()?;
     let wanted = Wanted {
         requirement: args.box_version,
         provider: args.provider,
