@@ -64,10 +64,11 @@ bench: ## measure posada beside lxc, systemd-nspawn and vagrant-lxc (root; tests
 	@cargo build --locked --package posada --release
 	@POSADA=$(POSADA_RELEASE) tests/benches/start.sh
 
-bench-boxes: ## measure `box add` beside curl and Vagrant, and how soon a machine has its disk (root; tests/benches/BOXES-RESULTS.md)
+bench-boxes: ## measure `box add` beside curl and Vagrant, `box import` beside qemu-img, and how soon a machine has its disk (root; tests/benches/BOXES-RESULTS.md)
 	@scripts/packages.sh build run test bench
 	@cargo build --locked --workspace --release --bin posada --example overlay
 	@POSADA=$(POSADA_RELEASE) OVERLAY=$(dir $(POSADA_RELEASE))examples/overlay tests/benches/box-add.sh
+	@POSADA=$(POSADA_RELEASE) tests/benches/box-import.sh
 
 bench-vmm: ## measure the monitor beside QEMU's microvm and q35 (root; tests/benches/VMM-RESULTS.md)
 	@scripts/packages.sh build rig bench

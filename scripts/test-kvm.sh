@@ -93,7 +93,10 @@ fi
 one() {
     local name=${1##*/}
     name=${name%-*}
-    run "$1" "${filter[@]}" |& tee "$work/$name.log" | sed --unbuffered "s/^/$name: /"
+    local began=$SECONDS code=0
+    run "$1" "${filter[@]}" |& tee "$work/$name.log" | sed --unbuffered "s/^/$name: /" || code=$?
+    echo "$name: took $((SECONDS - began)) s"
+    return "$code"
 }
 
 # Each program to its end, whatever came of the others. In the rig, whose machine has one CPU, the longest of them runs beside

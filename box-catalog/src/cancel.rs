@@ -81,7 +81,7 @@ impl Cancel {
     }
 
     /// Has `end` called when the switch is used, as long as the watch lives. It must not use the switch itself.
-    fn on_cancel(&self, end: impl Fn() + Send + 'static) -> Watch {
+    pub(crate) fn on_cancel(&self, end: impl Fn() + Send + 'static) -> Watch {
         self.insert(Watched::Work(Box::new(end)))
     }
 

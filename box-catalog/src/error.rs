@@ -46,6 +46,9 @@ pub enum BoxError {
     /// A virtual machine was to be made from a root file system, and there is no kernel for it.
     #[error("the box `{0}` has no kernel for a virtual machine")]
     NoKernel(String),
+    /// A virtual machine was to be made from a root file system that would let nobody in.
+    #[error("a virtual machine of the box `{0}` would let nobody in: cloud-init is not installed in it")]
+    NoWayIn(String),
     /// The name is there, but not this version.
     #[error("version {version} of `{name}` is not in the store")]
     NoVersion {
@@ -305,6 +308,7 @@ impl Fault for BoxError {
             Self::Missing { .. }
             | Self::MissingForm { .. }
             | Self::NoKernel(_)
+            | Self::NoWayIn(_)
             | Self::MissingVersion { .. }
             | Self::NoVersion { .. }
             | Self::NotOffered { .. }
@@ -351,6 +355,7 @@ impl Fault for BoxError {
                 "say `kernel: BOX` in the Vmfile, with a box that has one such as `build:debian/12`, or use `provider: container`"
                     .to_owned()
             }
+            Self::NoWayIn(_) => "install cloud-init in it, or use `provider: container`".to_owned(),
             Self::MissingVersion { have, .. } | Self::NoVersion { have, .. } => format!("there is {}", list(have)),
             Self::NotOffered { have, .. } if have.is_empty() => return None,
             Self::NotOffered { have, .. } => format!("there is {}", list(have)),
@@ -376,6 +381,10 @@ impl Fault for BoxError {
             }
             Self::NotABox { refusal: Refusal::NoInit(_), .. } => {
                 "take an image that is made to be started as a system, with systemd or another init in it; nothing was stored"
+                    .to_owned()
+            }
+            Self::NotABox { refusal: Refusal::OtherProvider(provider), .. } if provider == "docker" => {
+                "such a box only names an image: say `box: oci:REGISTRY/NAME:TAG`, with an image that has an init; nothing was stored"
                     .to_owned()
             }
             Self::NotABox { .. } => {

@@ -49,11 +49,11 @@ mmdebstrap --quiet --mode=root --variant=apt --include="$(IFS=,; echo "${package
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     "$suite" "$root" >&2
 
-# But for one option as Debian has it: on an emulated CPU that shares its host with others, udev may not have come to the
-# partition within systemd's 90 seconds, and the machine would start in emergency mode.
+# But for two options as Debian has it: on an emulated CPU that shares its host with others, udev may not have come to the
+# partition within systemd's 90 seconds, nor mount(8) to its end, and the machine would start in emergency mode.
 cat >"$root/etc/fstab" <<FSTAB
 PARTUUID=$root_part / ext4 rw,discard,errors=remount-ro,x-systemd.growfs 0 1
-PARTUUID=$esp_part /boot/efi vfat defaults,x-systemd.device-timeout=1200 0 0
+PARTUUID=$esp_part /boot/efi vfat defaults,x-systemd.device-timeout=1200,x-systemd.mount-timeout=1200 0 0
 FSTAB
 mkdir -p "$root/boot/efi" "$root/etc/default/grub.d" "$root/etc/netplan"
 cat >"$root/etc/default/grub.d/15_partuuid.cfg" <<'GRUB'

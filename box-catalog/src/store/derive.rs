@@ -1,5 +1,7 @@
 //! A form of a box that is made of the other one, once.
 
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
@@ -18,8 +20,8 @@ impl Store {
     /// the kernel of the root file system, else with that of the box `kernel`.
     ///
     /// # Errors
-    /// Those of [`Store::obtain`]; [`BoxError::MissingForm`] and [`BoxError::NoKernel`] where it cannot be made,
-    /// [`BoxError::NotABox`].
+    /// Those of [`Store::obtain`]; [`BoxError::MissingForm`], [`BoxError::NoKernel`] and [`BoxError::NoWayIn`] where it
+    /// cannot be made, [`BoxError::NotABox`].
     pub fn derive(
         &self,
         wanted: &BoxRef,
@@ -57,7 +59,7 @@ impl Store {
     ) -> Result<StoredBox, BoxError> {
         let disk = stored.disk().ok_or_else(|| missing_form(&stored.name, Form::Disk))?;
         let digest = digest_of("a root file system", &[stored.digest]);
-        self.made_of(stored, digest, "extracting", progress, |incoming| {
+        self.made_of(stored, digest, "extracting", progress, cancel, |incoming| {
             let user = Some(stored.metadata.user.as_str());
             worker::tree_of_disk(&self.exe, incoming.path(), &disk.path, user, progress, cancel)
         })
@@ -79,11 +81,12 @@ impl Store {
             digest: digest_of("a disk image", &digests),
             user: stored.metadata.user.clone(),
         };
-        let made = self.made_of(stored, work.digest, "making a disk of", progress, |incoming| {
+        let made = self.made_of(stored, work.digest, "making a disk of", progress, cancel, |incoming| {
             worker::disk_of_tree(&self.exe, incoming.path(), &work, progress, cancel)
         });
         made.map_err(|error| match error {
             BoxError::NotABox { refusal: Refusal::NoKernel, .. } => BoxError::NoKernel(stored.name.clone()),
+            BoxError::NotABox { refusal: Refusal::NoWayIn, .. } => BoxError::NoWayIn(stored.name.clone()),
             other => other,
         })
     }
@@ -95,9 +98,19 @@ impl Store {
         digest: Digest,
         phase: &str,
         progress: &dyn Progress,
+        cancel: &Cancel,
         work: impl FnOnce(&Incoming<'_>) -> Result<Unpacked, Failure>,
     ) -> Result<StoredBox, BoxError> {
-        let source = Record::read(&self.layout.home(&stored.digest))?;
+        let home = self.layout.home(&stored.digest);
+        let _turn = turn(&home, progress, cancel)?;
+        // Whoever had it before may have made it.
+        let made = Record::read(&self.layout.home(&digest))?;
+        if let Some(made) = &made
+            && let Some(name) = made.names.iter().find(|name| name.is(&stored.name, &stored.version))
+        {
+            return Ok(made.under(name, &self.layout));
+        }
+        let source = Record::read(&home)?;
         let file = source.and_then(|record| {
             record.names.into_iter().find(|name| name.is(&stored.name, &stored.version))?.file
         });
@@ -117,6 +130,34 @@ impl Store {
         let mut record = Record::new(Unpacked { digest, ..unpacked }, name.clone());
         record.derived_from = Some(stored.digest);
         self.commit(incoming, record, name, false)
+    }
+}
+
+/// Waits until nobody else makes something of the box in `home`, and keeps others from it as long as what comes back lives.
+fn turn(home: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<File, BoxError> {
+    /// Goes with the box.
+    const LOCK: &str = "deriving";
+    let path = home.join(LOCK);
+    let failed = |error| BoxError::io("lock", path.clone(), error);
+    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    progress.phase("waiting for who makes it already", None);
+    let (done, outcome) = std::sync::mpsc::channel();
+    let cancelled = done.clone();
+    let _watch = cancel.on_cancel(move || {
+        let _ = cancelled.send(None);
+    });
+    // It stays behind where the wait is cancelled, and lets go of the lock as soon as it has it.
+    std::thread::spawn(move || {
+        let _ = done.send(Some(file.lock().map(|()| file)));
+    });
+    match outcome.recv() {
+        Ok(Some(locked)) => locked.map_err(failed),
+        Ok(None) | Err(_) => Err(BoxError::Cancelled),
     }
 }
 

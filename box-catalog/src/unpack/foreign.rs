@@ -82,6 +82,14 @@ pub fn make_native(limit: u64) -> Result<DiskFormat, Refusal> {
     Ok(DiskFormat::Raw)
 }
 
+/// Writes the disk in `file`, of whatever format, as the image.
+pub fn write_raw_of(file: &File, limit: u64) -> Result<(), Refusal> {
+    let file = file.try_clone().map_err(|error| disk::host(PART, error))?;
+    let storage = Storage::of(file, Path::new(PART)).map_err(|error| refused(&error))?;
+    let (_, image) = posada_image::open_storage(storage).map_err(|error| refused(&error))?;
+    write_raw(image.as_ref(), limit)
+}
+
 fn write_raw(image: &dyn ReadImage, limit: u64) -> Result<(), Refusal> {
     // Whoever asked for it kills this process to end it.
     image.check(&|| false).map_err(|error| refused(&error))?;

@@ -14,9 +14,9 @@ use crate::Digest;
 /// Where a file system keeps what a check has found.
 const LOST: &[u8] = b"lost+found";
 /// What is mounted at boot.
-const FSTAB: &[u8] = b"etc/fstab";
+pub const FSTAB: &[u8] = b"etc/fstab";
 /// Most bytes of it.
-const MAX_TEXT: u64 = 1 << 20;
+pub const MAX_TEXT: u64 = 1 << 20;
 
 /// Takes the files on the disk `image` into the new directory [`TREE`] of the current directory, and writes them to disk.
 /// `user` is who logs in, where there is such an account; `seen` hears of the bytes of files. The digest is left to whoever asks.
@@ -40,7 +40,7 @@ pub fn tree_of_disk(
         if let (FSTAB, Kind::File { size, extents }) = (&path[..], &mut entry.kind) {
             let mut text = Vec::new();
             content.take(MAX_TEXT).read_to_end(&mut text).map_err(|error| Refusal::reading(&error))?;
-            let text = without_disks(&text);
+            let text = without_disks(&text, None);
             (*size, *extents) = (text.len() as u64, sparse::whole(text.len() as u64));
             return writing.entry(&path, &entry, &mut &text[..]);
         }
@@ -88,10 +88,16 @@ pub fn entry(node: &Node) -> Entry {
     }
 }
 
-/// fstab(5) without the lines about the disk's file systems and its swap, none of which is there without the disk.
-fn without_disks(text: &[u8]) -> Vec<u8> {
+/// fstab(5) without the lines about a disk's file systems and its swap, none of which is there without that disk. `kept` is how the
+/// first file system of another one is named.
+pub fn without_disks(text: &[u8], kept: Option<&str>) -> Vec<u8> {
     const OF_DISKS: [&[u8]; 6] = [b"UUID=", b"LABEL=", b"PARTUUID=", b"PARTLABEL=", b"ID=", b"/"];
-    let stays = |line: &&[u8]| !OF_DISKS.iter().any(|start| line.trim_ascii_start().starts_with(start));
+    let stays = |line: &&[u8]| {
+        let source = line.trim_ascii_start();
+        let source = source.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+        !OF_DISKS.iter().any(|start| source.starts_with(start))
+            || kept.is_some_and(|kept| kept.as_bytes() == source)
+    };
     text.split_inclusive(|byte| *byte == b'\n').filter(stays).collect::<Vec<_>>().concat()
 }
 
@@ -114,10 +120,13 @@ mod tests {
     fn of_fstab_stays_what_needs_no_disk() {
         let text = b"# /etc/fstab\nUUID=1-2 / ext4 defaults 0 1\n /dev/sda2 none swap sw 0 0\n/swapfile swap swap sw\n\
             tmpfs /tmp tmpfs nosuid\nnas:/srv /srv nfs ro";
-        let left = super::without_disks(text);
+        let left = super::without_disks(text, None);
         assert_eq!(
             String::from_utf8(left).unwrap(),
             "# /etc/fstab\ntmpfs /tmp tmpfs nosuid\nnas:/srv /srv nfs ro"
         );
+        let ours =
+            super::without_disks(b"LABEL=posada / ext4\nLABEL=other /srv ext4\n", Some("LABEL=posada"));
+        assert_eq!(ours, b"LABEL=posada / ext4\n");
     }
 }

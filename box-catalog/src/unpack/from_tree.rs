@@ -1,22 +1,23 @@
 //! A disk image with a root file system, and with another box's kernel where it has none.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use posada_disk::{Backing, Drivers, Image, NodeKind};
 use posada_provider_api::Seeding;
 
-use super::from_disk::entry;
+use super::from_disk::{FSTAB, MAX_TEXT, entry, without_disks};
 use super::sparse;
 use super::tar_stream::{Entry, Kind};
 use super::tree::Tree;
-use super::{Limits, Refusal, Unpacked, disk, image};
+use super::{Limits, Refusal, Unpacked, disk, image, inspect};
 use crate::{Digest, KernelUnpacker};
 
-/// The kernel with its modules, while the image is made.
-const KERNEL: &str = "kernel";
+/// What lies over the tree in the image: the kernel with its modules, and what is said otherwise on this disk.
+const OVER: &str = "over";
 /// The image is this much larger than its files, at least: room for what a machine adds.
 const ROOM: u64 = 2;
 
@@ -24,7 +25,7 @@ const ROOM: u64 = 2;
 /// and its modules, where the tree has none in `/boot`. `digest` stands for it, and `user` is who logs in.
 ///
 /// # Errors
-/// [`Refusal::NoKernel`]; [`Refusal::Contradiction`] where nobody could be let in.
+/// [`Refusal::NoKernel`], [`Refusal::NoWayIn`].
 pub fn disk_of_tree(
     tree: &Path,
     kernel: Option<&Path>,
@@ -36,25 +37,23 @@ pub fn disk_of_tree(
     let failed = |error: io::Error| disk::host(&tree.display().to_string(), error);
     let own = fs::read_dir(tree.join("boot")).into_iter().flatten().flatten();
     let has_kernel = own.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"vmlinu"));
-    let mut layers = vec![tree];
+    let mut over = Tree::create(OVER)?;
+    mount_itself(tree, &mut over)?;
     if !has_kernel {
         let usr = fs::symlink_metadata(tree.join("lib")).is_ok_and(|lib| lib.is_symlink());
-        take_kernel(kernel.ok_or(Refusal::NoKernel)?, usr)?;
-        layers.push(Path::new(KERNEL));
+        take_kernel(kernel.ok_or(Refusal::NoKernel)?, usr, &mut over)?;
     }
+    over.finish()?;
     let time = fs::metadata(tree).map_err(failed)?.mtime();
     let size = image::DISK.max(size_of(tree).map_err(failed)?.saturating_mul(ROOM).next_multiple_of(1 << 30));
-    image::write(&layers, disk::PART, size, digest, time)?;
-    if !has_kernel {
-        fs::remove_dir_all(KERNEL).map_err(|error| disk::host(KERNEL, error))?;
-    }
+    image::write(&[tree, Path::new(OVER)], disk::PART, size, digest, time)?;
+    fs::remove_dir_all(OVER).map_err(|error| disk::host(OVER, error))?;
     let taken = disk::take(Some(user), false, kernels, limits.bytes)?;
     if taken.record.boot.is_none() {
         return Err(Refusal::NoKernel);
     }
     if taken.record.seeding == Seeding::None {
-        let what = "nobody could be let in to a virtual machine of it: cloud-init is not installed in it";
-        return Err(Refusal::Contradiction(what.to_owned()));
+        return Err(Refusal::NoWayIn);
     }
     File::open(".").and_then(|here| rustix::fs::syncfs(here).map_err(Into::into)).map_err(failed)?;
     Ok(Unpacked {
@@ -86,9 +85,36 @@ fn size_of(tree: &Path) -> io::Result<u64> {
     Ok(size)
 }
 
-/// Lays what the disk image `from` boots, with its modules, into the new directory [`KERNEL`]; `usr` says that modules are
-/// below `/usr`.
-fn take_kernel(from: &Path, usr: bool) -> Result<(), Refusal> {
+/// What the tree's fstab(5) says of disks is of another one: it is left out.
+fn mount_itself(tree: &Path, over: &mut Tree) -> Result<(), Refusal> {
+    let tree = File::open(tree).map_err(|error| disk::host(&tree.display().to_string(), error))?;
+    let Some(fstab) = inspect::regular(tree.as_fd(), FSTAB) else { return Ok(()) };
+    let mut text = Vec::new();
+    File::from(fstab)
+        .take(MAX_TEXT)
+        .read_to_end(&mut text)
+        .map_err(|error| disk::host("etc/fstab", error))?;
+    let ours = without_disks(&text, Some(&format!("LABEL={}", image::LABEL)));
+    if ours == text { Ok(()) } else { lay(over, "etc/fstab", &ours) }
+}
+
+/// Lays a file of root's into a tree.
+fn lay(tree: &mut Tree, path: &str, mut content: &[u8]) -> Result<(), Refusal> {
+    let size = content.len() as u64;
+    let file = Entry {
+        path: Vec::new(),
+        kind: Kind::File { size, extents: sparse::whole(size) },
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: (0, 0),
+        xattrs: Vec::new(),
+    };
+    tree.write(path.as_bytes(), &file, &mut content).map(drop)
+}
+
+/// Lays what the disk image `from` boots, with its modules, into `tree`; `usr` says that modules are below `/usr`.
+fn take_kernel(from: &Path, usr: bool, tree: &mut Tree) -> Result<(), Refusal> {
     let from = Image::open(from, Backing::Refused)?;
     let nothing =
         || Refusal::Contradiction("the box that it should have its kernel from has none".to_owned());
@@ -101,24 +127,9 @@ fn take_kernel(from: &Path, usr: bool) -> Result<(), Refusal> {
     if version.is_empty() || version.contains('/') {
         return Err(nothing());
     }
-    let mut tree = Tree::create(KERNEL)?;
-    let files = [
-        (format!("vmlinuz-{version}"), Some(&boot.kernel)),
-        (format!("initrd.img-{version}"), boot.initrd.as_ref()),
-    ];
-    for (name, content) in files {
-        let Some(content) = content else { continue };
-        let size = content.len() as u64;
-        let file = Entry {
-            path: Vec::new(),
-            kind: Kind::File { size, extents: sparse::whole(size) },
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: (0, 0),
-            xattrs: Vec::new(),
-        };
-        tree.write(format!("boot/{name}").as_bytes(), &file, &mut &content[..])?;
+    lay(tree, &format!("boot/vmlinuz-{version}"), &boot.kernel)?;
+    if let Some(initrd) = &boot.initrd {
+        lay(tree, &format!("boot/initrd.img-{version}"), initrd)?;
     }
     let place = if usr { "usr/lib/modules" } else { "lib/modules" };
     let there = [format!("usr/lib/modules/{version}"), format!("lib/modules/{version}")];
@@ -133,6 +144,5 @@ fn take_kernel(from: &Path, usr: bool) -> Result<(), Refusal> {
         }
         let path = [place.as_bytes(), b"/", version.as_bytes(), below].concat();
         tree.write(&path, &entry(node), &mut content).map(drop)
-    })?;
-    tree.finish().map(drop)
+    })
 }

@@ -20,7 +20,7 @@ pub const DISK: u64 = 10 << 30;
 /// Where the partition begins, and what is left behind it for the other copy of the table, bytes.
 const MARGIN: u64 = 1 << 20;
 /// The label by which the file system's own `/etc/fstab` finds it.
-const LABEL: &str = "posada";
+pub const LABEL: &str = "posada";
 /// Deepest directory.
 const MAX_DEPTH: usize = 256;
 /// Extended attributes that are kept; access control lists have another form on the disk.

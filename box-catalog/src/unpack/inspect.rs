@@ -72,7 +72,7 @@ fn program(root: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
 }
 
 /// A regular file, opened without waiting, as a hostile box may have a pipe there.
-fn regular(root: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
+pub fn regular(root: BorrowedFd<'_>, path: &[u8]) -> Option<OwnedFd> {
     let file = open_in(root, path, OFlags::RDONLY | OFlags::NONBLOCK).ok()?;
     let is_file = |stat: fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     fs::fstat(&file).is_ok_and(is_file).then_some(file)

@@ -1,6 +1,7 @@
 //! Unpacking an archive that may come from anywhere into a tree that is safe to run: one pass, bounded memory.
 
 mod compression;
+mod direct;
 mod disk;
 mod foreign;
 mod from_disk;
@@ -77,6 +78,25 @@ pub struct Unpacked {
     pub notes: Vec<String>,
 }
 
+/// Unpacks the file `input`, as [`unpack`] does; a disk image in it that is not compressed is taken without a copy in between.
+///
+/// # Errors
+/// Those of [`unpack`].
+pub fn unpack_file(
+    input: File,
+    limits: Limits,
+    user: Option<&str>,
+    form: Form,
+    kernels: KernelUnpacker,
+    seen: impl FnMut(u64) + Send + 'static,
+) -> Result<Unpacked, Refusal> {
+    if !direct::is_image(&input)? {
+        return unpack(input, limits, user, form, kernels, seen);
+    }
+    let read = direct::write(input, limits.bytes, seen)?;
+    as_disk(user, false, kernels, limits.bytes, &read)
+}
+
 /// Unpacks `input` into the new directory [`TREE`] of the current directory, or takes it as a disk image, and writes it
 /// to disk.
 /// Where `form` is a disk, a root file system is made into one. `user`, where given, is who logs in; a kernel found on a disk is kept as `kernels` unpacks it; `seen` hears of every chunk of the archive that was read, bytes.
@@ -112,7 +132,10 @@ pub fn unpack(
         return Err(Refusal::Empty);
     }
     match (found, form) {
-        (Holds::Disk { vagrant }, _) => as_disk(user, vagrant, kernels, limits.bytes, &pumped),
+        (Holds::Disk { vagrant }, _) => {
+            remove_tree()?;
+            as_disk(user, vagrant, kernels, limits.bytes, &pumped)
+        }
         (found @ (Holds::Rootfs | Holds::Layers), form) => {
             let metadata = inspect::inspect(writing.tree.root(), user);
             let metadata = metadata.map_err(|refusal| match refusal {
@@ -135,12 +158,19 @@ pub fn unpack(
             }
             let time = rustix::fs::fstat(&root).map_err(failed)?.st_mtime;
             image::write(&[Path::new(TREE)], disk::PART, image::DISK, &pumped.digest, time)?;
+            remove_tree()?;
             as_disk(user, false, kernels, limits.bytes, &pumped)
         }
     }
 }
 
-/// Takes the image that was written; a tree is no longer needed.
+/// A tree that is not, or no longer, needed.
+fn remove_tree() -> Result<(), Refusal> {
+    std::fs::remove_dir_all(TREE)
+        .map_err(|error| Refusal::Host { entry: TREE.to_owned(), detail: error.to_string() })
+}
+
+/// Takes the image that was written.
 fn as_disk(
     user: Option<&str>,
     vagrant: bool,
@@ -149,8 +179,6 @@ fn as_disk(
     pumped: &Pumped,
 ) -> Result<Unpacked, Refusal> {
     let taken = disk::take(user, vagrant, kernels, limit)?;
-    std::fs::remove_dir_all(TREE)
-        .map_err(|error| Refusal::Host { entry: TREE.to_owned(), detail: error.to_string() })?;
     let here = rustix::fs::open(".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     here.and_then(rustix::fs::syncfs).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
     Ok(Unpacked {

@@ -43,6 +43,9 @@ pub enum Refusal {
     /// A root file system without a kernel.
     #[error("it has no kernel")]
     NoKernel,
+    /// A root file system that would let nobody in as a virtual machine.
+    #[error("cloud-init is not installed in it")]
+    NoWayIn,
     /// A disk image that cannot be taken.
     #[error("{what}")]
     Disk {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -50,7 +51,8 @@ pub fn worker_entry(args: &[OsString], kernels: KernelUnpacker) -> ExitCode {
 
 fn unpack(form: Form, user: Option<OsString>, kernels: KernelUnpacker) -> Result<ExitCode, String> {
     let user = user.and_then(|user| user.into_string().ok());
-    make(|seen| unpack::unpack(io::stdin(), Limits::default(), user.as_deref(), form, kernels, seen))
+    let input = io::stdin().as_fd().try_clone_to_owned().map_err(text)?;
+    make(|seen| unpack::unpack_file(input.into(), Limits::default(), user.as_deref(), form, kernels, seen))
 }
 
 fn tree_of_disk(disk: Option<OsString>, user: Option<OsString>) -> Result<ExitCode, String> {

@@ -218,7 +218,7 @@ impl Orchestrator {
             match derived.await {
                 Ok(stored) => return Ok((candidate, stored)),
                 // Who can build it in that form is told so.
-                Err(error @ Error::Box(BoxError::NoKernel(_)))
+                Err(error @ Error::Box(BoxError::NoKernel(_) | BoxError::NoWayIn(_)))
                     if !matches!(
                         &unfit,
                         Some((_, Error::Box(BoxError::MissingForm { buildable: true, .. })))
@@ -410,8 +410,11 @@ pub(super) fn select<'a>(vmfile: &'a Vmfile, names: &[String]) -> Result<Vec<&'a
 
 /// Whether a box is there, or might be, in a form that another backend runs.
 fn may_run_otherwise(error: &Error) -> bool {
-    use BoxError::{MissingForm, MissingVersion, NoKernel, NotOffered};
-    matches!(error, Error::Box(MissingForm { .. } | NoKernel(_) | MissingVersion { .. } | NotOffered { .. }))
+    use BoxError::{MissingForm, MissingVersion, NoKernel, NoWayIn, NotOffered};
+    matches!(
+        error,
+        Error::Box(MissingForm { .. } | NoKernel(_) | NoWayIn(_) | MissingVersion { .. } | NotOffered { .. })
+    )
 }
 
 /// Refuses what the backend cannot do before anything is made.

@@ -20,14 +20,18 @@ pub fn complete(volumes: &Volumes, root: Option<usize>, choice: &Choice) -> Stri
             };
             format!("{own}{mode} {rest}").trim_end().to_owned()
         }
-        (Some(asked), _) if is_foreign(asked) || (!knows_all && is_for_an_init(asked)) => {
-            match of(volumes, asked) {
-                Some(volume) => {
-                    let own = format!("root={}", name(&volumes.0[volume], knows_all));
-                    choice.cmdline.replace(&format!("root={asked}"), &own)
-                }
-                None => choice.cmdline.clone(),
+        (Some(asked), Some(root)) => {
+            let there = of(volumes, asked);
+            let stays = match there {
+                Some(_) => !is_foreign(asked) && (knows_all || !is_for_an_init(asked)),
+                // An id that is not on this disk is of the one whose files were copied here.
+                None => !is_an_id(asked),
+            };
+            if stays {
+                return choice.cmdline.clone();
             }
+            let own = format!("root={}", name(&volumes.0[there.unwrap_or(root)], knows_all));
+            choice.cmdline.replace(&format!("root={asked}"), &own)
         }
         _ => choice.cmdline.clone(),
     }
@@ -36,6 +40,11 @@ pub fn complete(volumes: &Volumes, root: Option<usize>, choice: &Choice) -> Stri
 /// Whether it is what disks are called on other hardware: here they are `/dev/vda`.
 fn is_foreign(asked: &str) -> bool {
     ["/dev/sd", "/dev/hd", "/dev/xvd"].iter().any(|disk| asked.starts_with(disk))
+}
+
+/// Whether it names a partition or a file system wherever it is.
+fn is_an_id(asked: &str) -> bool {
+    ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="].iter().any(|start| asked.starts_with(start))
 }
 
 /// Whether only an initial RAM file system finds it.
@@ -70,5 +79,45 @@ fn name(volume: &Volume, knows_all: bool) -> String {
         (Some(id), _) => format!("PARTUUID={id}"),
         (None, Some(uuid)) if knows_all => format!("UUID={uuid}"),
         _ => "/dev/vda".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::testing::volumes;
+    use crate::boot::{Place, Rule};
+
+    #[test]
+    fn root_leads_to_this_disk_whatever_it_was_called() {
+        let volumes = volumes(&[&[], &[]]);
+        let completed = |cmdline: &str, initrd: bool| {
+            let place = Place { volume: 0, path: "/k".to_owned() };
+            let choice = Choice {
+                kernel: place.clone(),
+                initrds: if initrd { vec![place] } else { Vec::new() },
+                cmdline: cmdline.to_owned(),
+                version: None,
+                rule: Rule::Grub,
+            };
+            complete(&volumes, Some(1), &choice)
+        };
+        let uuid = "10000000-0000-0000-0000-000000000000";
+        for (said, with, without) in [
+            ("quiet", "root=PARTUUID=aaaa-1 ro quiet", "root=PARTUUID=aaaa-1 ro quiet"),
+            ("root=/dev/sda2 rw", "root=PARTUUID=aaaa-1 rw", "root=PARTUUID=aaaa-1 rw"),
+            ("root=/dev/hda1 ro", "root=PARTUUID=aaaa-0 ro", "root=PARTUUID=aaaa-0 ro"),
+            ("root=/dev/vda2 ro", "root=/dev/vda2 ro", "root=/dev/vda2 ro"),
+            ("root=/dev/mapper/a ro", "root=/dev/mapper/a ro", "root=/dev/mapper/a ro"),
+            (&format!("root=UUID={uuid} ro"), &format!("root=UUID={uuid} ro"), "root=PARTUUID=aaaa-1 ro"),
+            ("root=UUID=gone ro", "root=PARTUUID=aaaa-1 ro", "root=PARTUUID=aaaa-1 ro"),
+            ("ro root=PARTUUID=gone", "ro root=PARTUUID=aaaa-1", "ro root=PARTUUID=aaaa-1"),
+        ] {
+            assert_eq!(
+                (completed(said, true).as_str(), completed(said, false).as_str()),
+                (with, without),
+                "{said}"
+            );
+        }
     }
 }
