@@ -122,6 +122,15 @@ inline -b 1024 -O inline_data
 no-checksums -b 1024 -O ^metadata_csum
 old -b 1024 -O none
 LIST
+    # As mkinitramfs(8) makes them: an archive that is plain, and behind it one that is compressed.
+    local early="$work/early.cpio" main="$work/main.cpio" compress
+    (cd "$root" && find . -maxdepth 1 | cpio -o -H newc --quiet) >"$early"
+    (cd "$root" && find . | cpio -o -H newc --quiet) >"$main"
+    cat "$early" "$main" >"$(place initrd plain)"
+    for compress in gzip xz zstd "xz --format=lzma"; do
+        # shellcheck disable=SC2086 # a program and what it is told
+        { cat "$early"; $compress -c <"$main"; } >"$(place initrd "${compress##*[ =]}")"
+    done
     truncate -s 200K "$work/gpt.img" "$work/mbr.img"
     printf 'label: gpt\nfirst-lba: 34\nstart=64, size=100, type=L\nstart=200, size=50, type=U, name="EFI"\n' |
         sfdisk -q "$work/gpt.img"

@@ -24,6 +24,8 @@ use crate::DiskError;
 use crate::files::Volume;
 
 pub use files::{BootFiles, MAX_INITRD, MAX_KERNEL};
+#[cfg(feature = "fuzzing")]
+pub(crate) use initrd::paths as initrd_paths;
 pub(crate) use root::of as volume_of;
 pub use virtio::Drivers;
 pub(crate) use virtio::drivers;
