@@ -8,6 +8,7 @@
 //!     disk.raw|.qcow2    its disk image, never changed again; a box holds either or both
 //!     disk.chunks        the chunks that disk.raw is made from, where it was divided; disk.raw may then be absent
 //!     boot/              kernel and initrd out of the disk, as its own boot loader would choose them; the kernel unpacked
+//!     deriving           held (flock) by who makes the other form of it, which is a box of its own
 //! chunks/                pieces of disk images, each once for all boxes; see posada-chunks
 //! incoming/<id>/         a box being unpacked; locked (flock, shared) by those who do it
 //! trash/<id>/            what is being deleted
