@@ -32,7 +32,7 @@ pub use error::BoxError;
 pub use export::Export;
 pub use kernel::KernelUnpacker;
 pub use metadata::{BoxMetadata, Form, Os, host_architecture};
-pub use oci::{ImageRef, InvalidImageRef};
+pub use oci::{ImageRef, InvalidImageRef, LoginPlaces};
 pub use pack::{Package, SEAL, cleaning_script};
 pub use posada_image::Format as ImageFormat;
 pub use progress::{Progress, Quiet};

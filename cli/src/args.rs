@@ -118,7 +118,7 @@ pub enum Command {
     GlobalStatus(global_status::Args),
     Validate(validate::Args),
     Schema(schema::Args),
-    Box(box_::Args),
+    Box(std::boxed::Box<box_::Args>),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Version(version::Args),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use posada_box_catalog::Remotes;
+use posada_box_catalog::{LoginPlaces, Remotes};
 use posada_fetch::{Client, Settings, Token};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -25,6 +25,14 @@ pub struct ClientArgs {
     /// A file with certificates (PEM) of authorities to trust besides the system's
     #[arg(long, value_name = "FILE", env = "POSADA_CACERT")]
     pub cacert: Option<PathBuf>,
+
+    /// A directory with such files
+    #[arg(long, value_name = "DIRECTORY", env = "POSADA_CAPATH")]
+    pub capath: Option<PathBuf>,
+
+    /// A file with a certificate and its key (PEM), shown to servers that ask for one
+    #[arg(long, value_name = "FILE", env = "POSADA_CERT")]
+    pub cert: Option<PathBuf>,
 
     /// Take any certificate: whoever is on the line may read and change everything
     #[arg(long)]
@@ -131,7 +139,13 @@ impl ClientArgs {
     /// What the environment says, for commands that have no such options.
     #[must_use]
     pub fn of_environment() -> Self {
-        Self { cacert: std::env::var_os("POSADA_CACERT").map(PathBuf::from), insecure: false }
+        let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        Self {
+            cacert: path("POSADA_CACERT"),
+            capath: path("POSADA_CAPATH"),
+            cert: path("POSADA_CERT"),
+            insecure: false,
+        }
     }
 }
 
@@ -152,7 +166,7 @@ pub fn remotes(home: &Path, args: &ClientArgs) -> Result<Remotes> {
 }
 
 /// Where docker, podman and their like keep logins for registries (containers-auth.json(5)).
-pub fn registry_logins() -> Vec<PathBuf> {
+pub fn registry_logins() -> LoginPlaces {
     let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let home = |below: &str| etcetera::home_dir().ok().map(|home| home.join(below));
     let named = path("REGISTRY_AUTH_FILE");
@@ -161,7 +175,11 @@ pub fn registry_logins() -> Vec<PathBuf> {
     let config = config.map(|directory| directory.join("containers/auth.json"));
     let docker =
         path("DOCKER_CONFIG").or_else(|| home(".docker")).map(|directory| directory.join("config.json"));
-    [named, podman, config, docker].into_iter().flatten().collect()
+    let programs = std::env::var_os("PATH").unwrap_or_default();
+    LoginPlaces {
+        files: [named, podman, config, docker].into_iter().flatten().collect(),
+        helpers: std::env::split_paths(&programs).filter(|directory| directory.is_absolute()).collect(),
+    }
 }
 
 /// A client that knows the user's tokens.
@@ -185,7 +203,8 @@ pub fn client_with(args: &ClientArgs, tokens: Vec<Token>) -> Result<Client> {
 /// How they are reached, with these tokens.
 pub fn settings(args: &ClientArgs, tokens: Vec<Token>) -> Settings {
     Settings {
-        authorities: args.cacert.iter().cloned().collect(),
+        authorities: args.cacert.iter().chain(&args.capath).cloned().collect(),
+        identity: args.cert.clone(),
         insecure: args.insecure,
         tokens,
         ..Settings::default()

@@ -1,14 +1,14 @@
 //! The HTTP client: who may be asked, how, and with which token.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Identity, RequestBuilder, Response, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 use zeroize::Zeroizing;
@@ -27,8 +27,10 @@ pub(crate) const STALL: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// What it calls itself.
     pub user_agent: String,
-    /// PEM files with authorities that are trusted besides the system's.
+    /// PEM files with authorities that are trusted besides the system's, and directories of such files.
     pub authorities: Vec<PathBuf>,
+    /// A PEM file with the certificate, and its key, that is shown to servers which ask for one.
+    pub identity: Option<PathBuf>,
     /// Whether any certificate will do.
     pub insecure: bool,
     /// Whether proxies that the system or the environment name are gone through.
@@ -46,6 +48,7 @@ impl Default for Settings {
         Self {
             user_agent: concat!("posada/", env!("CARGO_PKG_VERSION")).to_owned(),
             authorities: Vec::new(),
+            identity: None,
             insecure: false,
             proxies: true,
             tokens: Vec::new(),
@@ -259,16 +262,36 @@ fn build(settings: &Settings) -> Result<reqwest::Client, FetchError> {
         builder = builder.no_proxy();
     }
     for path in &settings.authorities {
+        builder = builder.tls_certs_merge(certificates(path)?);
+    }
+    if let Some(path) = &settings.identity {
         let pem = fs_err::read(path).map_err(|error| FetchError::io("read", path, error))?;
-        let what = format!("the certificates in `{}`", path.display());
-        let certificates =
-            Certificate::from_pem_bundle(&pem).map_err(|error| unusable(what.clone(), error.into()))?;
-        if certificates.is_empty() {
-            return Err(FetchError::Settings { what: format!("{what}: there are none"), source: None });
-        }
-        builder = builder.tls_certs_merge(certificates);
+        let what = || format!("the certificate and its key in `{}`", path.display());
+        builder = builder.identity(Identity::from_pem(&pem).map_err(|error| unusable(what(), error.into()))?);
     }
     builder.build().map_err(|error| unusable("these settings".to_owned(), error.into()))
+}
+
+/// The certificates in a file, or in the files of a directory, where others are passed over.
+fn certificates(path: &Path) -> Result<Vec<Certificate>, FetchError> {
+    let read = |path: &Path| fs_err::read(path).map_err(|error| FetchError::io("read", path, error));
+    let what = format!("the certificates in `{}`", path.display());
+    let found = if path.is_dir() {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(path).map_err(|error| FetchError::io("read", path, error))? {
+            let file = entry.map_err(|error| FetchError::io("read", path, error))?.path();
+            if file.is_file() {
+                found.extend(Certificate::from_pem_bundle(&read(&file)?).unwrap_or_default());
+            }
+        }
+        found
+    } else {
+        Certificate::from_pem_bundle(&read(path)?).map_err(|error| unusable(what.clone(), error.into()))?
+    };
+    if found.is_empty() {
+        return Err(FetchError::Settings { what: format!("{what}: there are none"), source: None });
+    }
+    Ok(found)
 }
 
 /// `Retry-After` in seconds (RFC 9110, section 10.2.3); dates are passed over, as clocks differ.

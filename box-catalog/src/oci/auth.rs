@@ -6,9 +6,13 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
+
+use super::helper;
 
 /// The longest challenge that is read, bytes.
 const MAX_CHALLENGE: usize = 8192;
@@ -32,13 +36,19 @@ impl Login {
         Zeroizing::new(format!("Basic {}", self.0.as_str()))
     }
 
-    /// The login for `repository` of `registry` in the first of `files` that has one. They are `config.json` of docker, and
-    /// `auth.json` of podman and its like (containers-auth.json(5)).
+    /// That of `user`.
+    pub fn new(user: &str, password: &str) -> Self {
+        let both = Zeroizing::new(format!("{user}:{password}"));
+        Self(Zeroizing::new(STANDARD.encode(both.as_bytes())))
+    }
+
+    /// The login for `repository` of `registry` in the first of the files that has one, or knows who has. They are `config.json` of
+    /// docker, and `auth.json` of podman and its like (containers-auth.json(5)).
     ///
     /// # Errors
-    /// What is wrong with one of them.
-    pub fn find(files: &[PathBuf], registry: &str, repository: &str) -> Result<Option<Self>, String> {
-        for path in files {
+    /// What is wrong with one of them, or with a program that keeps logins.
+    pub fn find(places: &LoginPlaces, registry: &str, repository: &str) -> Result<Option<Self>, String> {
+        for path in &places.files {
             let mut bytes = Vec::new();
             let read = File::open(path).and_then(|file| file.take(MAX_LOGINS).read_to_end(&mut bytes));
             match read {
@@ -49,7 +59,15 @@ impl Login {
             };
             let logins: Logins = serde_json::from_slice(&bytes)
                 .map_err(|error| format!("`{}` is damaged: {error}", path.display()))?;
+            let own = logins.helper_of(registry);
+            let asked = |name: &String| helper::ask(&places.helpers, name, &logins.called(registry));
+            if let Some(login) = own.map(asked).transpose()?.flatten() {
+                return Ok(Some(login));
+            }
             if let Some(login) = logins.of(registry, repository) {
+                return Ok(Some(login));
+            }
+            if let Some(login) = logins.store.as_ref().map(asked).transpose()?.flatten() {
                 return Ok(Some(login));
             }
         }
@@ -57,10 +75,25 @@ impl Login {
     }
 }
 
+/// Where logins may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoginPlaces {
+    /// Files of them, as docker and podman keep them; those that are not there are passed over.
+    pub files: Vec<PathBuf>,
+    /// Directories with the programs that such files leave the keeping to, `docker-credential-…`.
+    pub helpers: Vec<PathBuf>,
+}
+
 #[derive(Deserialize)]
 struct Logins {
     #[serde(default)]
     auths: BTreeMap<String, Kept>,
+    /// Who keeps those of single registries.
+    #[serde(default, rename = "credHelpers")]
+    helpers: BTreeMap<String, String>,
+    /// Who keeps all others.
+    #[serde(default, rename = "credsStore")]
+    store: Option<String>,
 }
 
 /// Looks for logins in a file of them.
@@ -77,8 +110,19 @@ struct Kept {
 }
 
 impl Logins {
+    /// Who keeps the login for `registry`, and no other.
+    fn helper_of(&self, registry: &str) -> Option<&String> {
+        self.helpers.iter().find(|(place, _)| stem(place) == registry).map(|(_, name)| name)
+    }
+
+    /// What whoever keeps the login for `registry` knows it by: as it stands in the file.
+    fn called(&self, registry: &str) -> String {
+        let known = self.auths.keys().chain(self.helpers.keys()).find(|place| stem(place) == registry);
+        known.cloned().unwrap_or_else(|| registry.to_owned())
+    }
+
     /// The one for `repository`, or for what it is in, or for the whole registry.
-    fn of(self, registry: &str, repository: &str) -> Option<Login> {
+    fn of(&self, registry: &str, repository: &str) -> Option<Login> {
         let of = |wanted: &str| {
             let mut kept = self.auths.iter().filter(|(place, _)| stem(place) == wanted);
             kept.find_map(|(_, kept)| kept.auth.clone().filter(|auth| !auth.is_empty()))
@@ -223,7 +267,7 @@ mod tests {
             .unwrap();
         let text = r#"{"auths": {"https://g/v1/": {"auth": "dHdv"}, "g/team": {"auth": "dGVhbQ=="}, "h:5000": {"auth": "eA=="}}}"#;
         std::fs::write(&second, text).unwrap();
-        let files = [none, first, second.clone()];
+        let places = LoginPlaces { files: vec![none, first, second.clone()], helpers: Vec::new() };
         for (registry, repository, auth) in [
             ("h:5000", "a/b", Some("Basic b25l")),
             ("g", "a", Some("Basic dHdv")),
@@ -232,7 +276,7 @@ mod tests {
             ("helped", "a", None),
             ("h", "a", None),
         ] {
-            let found = Login::find(&files, registry, repository).unwrap();
+            let found = Login::find(&places, registry, repository).unwrap();
             assert!(!format!("{found:?}").contains("b25l"));
             assert_eq!(
                 found.map(|login| login.authorization().to_string()).as_deref(),
@@ -241,8 +285,61 @@ mod tests {
             );
         }
         std::fs::write(&second, "{").unwrap();
-        assert!(Login::find(&files, "h:5000", "a").unwrap().is_some());
-        assert!(Login::find(&files, "g", "a").unwrap_err().contains("second"));
+        assert!(Login::find(&places, "h:5000", "a").unwrap().is_some());
+        assert!(Login::find(&places, "g", "a").unwrap_err().contains("second"));
+    }
+
+    #[test]
+    fn programs_that_keep_logins_are_asked() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let temp = tempfile::tempdir().unwrap();
+        let (config, programs) = (temp.path().join("config.json"), temp.path().join("bin"));
+        std::fs::create_dir(&programs).unwrap();
+        let program = |name: &str, script: &str| {
+            let path = programs.join(format!("docker-credential-{name}"));
+            std::fs::write(&path, format!("#!/bin/sh\nread -r server\n{script}\n")).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        // A name that is kept by one who says for whom, and those of a store that does not have all.
+        program(
+            "one",
+            r#"[ "$1" = get ] && printf '{"ServerURL":"%s","Username":"u-%s","Secret":"p"}' "$server" "$server""#,
+        );
+        program(
+            "all",
+            r#"case $server in
+                https://index/v1/) echo '{"Username":"i","Secret":"s"}' ;;
+                *) echo 'credentials not found in native keychain'; exit 1 ;;
+            esac"#,
+        );
+        program("locked", "echo 'the keychain is locked' >&2; exit 3");
+        program("endless", "exec yes");
+        program("token", r#"echo '{"Username":"<token>","Secret":"t"}'"#);
+        let text = r#"{"auths": {"https://index/v1/": {}, "plain": {"auth": "cGxhaW4="}},
+            "credHelpers": {"h:5000": "one", "locked": "locked", "endless": "endless", "token": "token",
+                "gone": "gone", "bad": "../../bin/sh"}, "credsStore": "all"}"#;
+        std::fs::write(&config, text).unwrap();
+        let places = LoginPlaces { files: vec![config], helpers: vec![temp.path().join("no"), programs] };
+        let find = |registry: &str| {
+            let found = Login::find(&places, registry, "team/web");
+            found.map(|login| login.map(|login| login.authorization().to_string()))
+        };
+        let basic = |both: &str| Ok(Some(format!("Basic {}", STANDARD.encode(both))));
+        assert_eq!(find("h:5000"), basic("u-h:5000:p"));
+        assert_eq!(find("index"), basic("i:s"));
+        assert_eq!(find("plain"), basic("plain"));
+        // Without one, the registry may still be open to everybody.
+        assert_eq!((find("unknown"), find("gone")), (Ok(None), Ok(None)));
+        for (registry, what) in [
+            ("locked", "the keychain is locked"),
+            ("endless", "docker-credential-endless"),
+            ("token", "identity token"),
+            ("bad", "../../bin/sh"),
+        ] {
+            let told = find(registry).unwrap_err();
+            assert!(told.contains(what), "{told}");
+        }
     }
 
     proptest! {

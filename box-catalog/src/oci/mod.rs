@@ -4,10 +4,12 @@
 mod auth;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod helper;
 mod manifest;
 mod reference;
 mod registry;
 
+pub use auth::LoginPlaces;
 pub(crate) use manifest::{
     BOX, Descriptor, MANIFEST, Manifest, Picture, annotation, debian_architecture, read,
 };

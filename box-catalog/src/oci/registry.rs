@@ -1,7 +1,6 @@
 //! One repository of a registry, and what is asked of it.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 
 use posada_fetch::{Algorithm, Checksum, Client, Exchange, FetchError, Method, Reply, Stop, shown};
 use posada_provider_api::FaultKind;
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::auth::{Challenge, Login, granted};
+use super::auth::{Challenge, Login, LoginPlaces, granted};
 use super::manifest::ACCEPT;
 use super::{Descriptor, ImageRef};
 use crate::{BoxError, Progress};
@@ -34,7 +33,7 @@ pub struct Registry<'a> {
     /// Where the repository is: ends with a slash.
     base: Url,
     /// Where a login for it may be.
-    logins: Vec<PathBuf>,
+    logins: LoginPlaces,
     /// The client that shows what the registry wants to see.
     known: RefCell<Option<Client>>,
     progress: &'a dyn Progress,
@@ -63,7 +62,7 @@ impl<'a> Registry<'a> {
     pub fn open(
         image: &ImageRef,
         access: Access,
-        logins: &[PathBuf],
+        logins: &LoginPlaces,
         client: &Client,
         progress: &'a dyn Progress,
         stop: &'a Stop,
@@ -81,7 +80,7 @@ impl<'a> Registry<'a> {
             image: image.clone(),
             access,
             base: base_url,
-            logins: logins.to_vec(),
+            logins: logins.clone(),
             known: RefCell::default(),
             progress,
             stop,

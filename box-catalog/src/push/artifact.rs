@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use posada_fetch::{Algorithm, Checksum, Client, Stop};
 use serde::Serialize;
 
 use super::{Published, Pushed, whole};
-use crate::oci::{Access, BOX, Descriptor, ImageRef, MANIFEST, Registry, annotation};
+use crate::oci::{Access, BOX, Descriptor, ImageRef, LoginPlaces, MANIFEST, Registry, annotation};
 use crate::{BoxError, Cancel, Progress};
 
 /// Bytes that travel together.
@@ -33,7 +33,7 @@ struct Manifest<'a> {
 /// Brings the file at `path` to a registry, as what `to` says.
 pub(super) fn push(
     client: &Client,
-    logins: &[PathBuf],
+    logins: &LoginPlaces,
     image: &ImageRef,
     path: &Path,
     to: &Published,

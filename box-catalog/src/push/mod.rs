@@ -16,7 +16,7 @@ use posada_image::Format;
 use posada_provider_api::DiskFormat;
 use url::Url;
 
-use crate::oci::ImageRef;
+use crate::oci::{ImageRef, LoginPlaces};
 use crate::pack::bundle;
 use crate::trust::{Claim, SigningKey, sign};
 use crate::{BoxError, BucketRef, Cancel, Export, Form, Progress, Store, StoredBox, Version, worker};
@@ -34,8 +34,8 @@ const TRIES: usize = 3;
 pub enum Place {
     /// A repository of ours.
     Repository(Url),
-    /// An OCI registry, under a tag; and the files that logins for it may be in.
-    Registry(ImageRef, Vec<PathBuf>),
+    /// An OCI registry, under a tag; and where logins for it may be.
+    Registry(ImageRef, LoginPlaces),
     /// Below a prefix of a bucket; and how it is reached ([`crate::Remotes::buckets`]).
     Bucket(BucketRef, Vec<(String, String)>),
 }

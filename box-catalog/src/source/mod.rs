@@ -18,8 +18,6 @@ mod simplestreams;
 mod streams;
 mod url;
 
-use std::path::PathBuf;
-
 use ::url::Url;
 use posada_fetch::{Checksum, Client, Settings, Stop};
 
@@ -42,8 +40,8 @@ pub struct Remotes {
     pub buckets: Vec<(String, String)>,
     /// Whose boxes are taken.
     pub trust: crate::Trust,
-    /// Files with logins for OCI registries, as docker and podman keep them; those that are not there are passed over.
-    pub logins: Vec<PathBuf>,
+    /// Where logins for OCI registries may be.
+    pub logins: crate::LoginPlaces,
 }
 
 /// One kind of place that boxes come from.

@@ -11,7 +11,7 @@ use posada_fetch::{Checksum, FetchError, Request, Slot};
 
 use super::fetch::LIMIT;
 use super::{Brought, Errand, Offer, Source, stored_name};
-use crate::oci::{Access, Descriptor, ImageRef, Manifest, Picture, Registry};
+use crate::oci::{Access, Descriptor, ImageRef, LoginPlaces, Manifest, Picture, Registry};
 use crate::oci::{annotation, debian_architecture, read};
 use crate::store::StoredBox;
 use crate::unpack::Feed;
@@ -25,11 +25,11 @@ const RENEWALS: usize = 32;
 /// What a registry has under one name.
 pub(super) struct Oci<'a> {
     image: &'a ImageRef,
-    logins: &'a [PathBuf],
+    logins: &'a LoginPlaces,
 }
 
 impl<'a> Oci<'a> {
-    pub fn new(image: &'a ImageRef, logins: &'a [PathBuf]) -> Self {
+    pub fn new(image: &'a ImageRef, logins: &'a LoginPlaces) -> Self {
         Self { image, logins }
     }
 

@@ -78,6 +78,9 @@ pub struct StoredBox {
     home: PathBuf,
     #[serde(skip)]
     disk: Option<DiskRecord>,
+    /// Whether it was made from the other form of the box.
+    #[serde(skip)]
+    derived: bool,
     #[serde(skip)]
     lease: lease::Lease,
 }

@@ -101,6 +101,7 @@ impl Record {
             added: SystemTime::UNIX_EPOCH + Duration::from_secs(name.added),
             home: layout.home(&self.digest),
             disk: self.disk.clone(),
+            derived: self.derived_from.is_some(),
             lease: super::lease::Lease::default(),
         }
     }

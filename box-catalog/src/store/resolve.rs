@@ -65,7 +65,12 @@ impl Store {
             return Err(missing_form(name, form));
         }
         let fulfils = |stored: &&StoredBox| requirement.is_none_or(|wanted| wanted.matches(&stored.version));
+        // What was made of an older version does not stand for the newest, of which it can be made, too.
+        let newer = |than: &StoredBox| {
+            all.iter().any(|stored| stored.name == name && fulfils(&stored) && stored.version > than.version)
+        };
         match (versions.clone().find(fulfils), requirement) {
+            (Some(newest), _) if newest.derived && newer(newest) => Err(missing_form(name, form)),
             (Some(newest), _) => Ok(newest.clone()),
             (None, Some(wanted)) => Err(BoxError::MissingVersion {
                 name: name.to_owned(),

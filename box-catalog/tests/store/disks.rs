@@ -197,6 +197,17 @@ fn derived() {
     let other = again.store.derive(&other, None, Form::Rootfs, None, &Quiet, &Cancel::default()).unwrap();
     assert_eq!(other.digest, tree.digest);
 
+    // A newer version is made into a tree of its own, and the older one is there for who asks for it.
+    let newer = self::disk(&world, "n.img", &[("etc/motd", "newer")]);
+    world.add(&newer, "team/vm", "1.5").unwrap();
+    let gone = world.store.resolve(&name, None, Form::Rootfs);
+    assert!(matches!(gone, Err(BoxError::MissingForm { .. })), "{gone:?}");
+    let older = posada_box_catalog::VersionReq::parse("= 1").unwrap();
+    assert_eq!(world.store.resolve(&name, Some(&older), Form::Rootfs).unwrap(), tree);
+    assert_eq!(motd(&derive().unwrap()), "newer");
+    let version = posada_box_catalog::Version::parse("1.5").unwrap();
+    world.store.remove("team/vm", &Which::Version(version), false, &|_| Vec::new()).unwrap();
+
     // Another disk by that name takes the tree's name with it.
     let second = self::disk(&world, "b.img", &[("etc/motd", "second")]);
     let new = posada_box_catalog::NewBox { replace: true, ..new_box("team/vm", "1") };

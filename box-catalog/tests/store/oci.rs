@@ -6,8 +6,8 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use posada_box_catalog::source::Wanted;
 use posada_box_catalog::{
-    BoxError, BoxRef, Cancel, FetchOptions, Form, Place, Published, Quiet, Refusal, Remotes, Store,
-    StoredBox, Trust, Version, push_file,
+    BoxError, BoxRef, Cancel, FetchOptions, Form, LoginPlaces, Place, Published, Quiet, Refusal, Remotes,
+    Store, StoredBox, Trust, Version, push_file,
 };
 use posada_fetch::{Client, FetchError, Settings};
 
@@ -37,7 +37,11 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 fn store(world: &World, logins: &[PathBuf]) -> Store {
     let settings = Settings { proxies: false, ..Settings::default() };
-    world.store.clone().with_remotes(Remotes { settings, logins: logins.to_vec(), ..Remotes::default() })
+    world.store.clone().with_remotes(Remotes { settings, logins: places(logins), ..Remotes::default() })
+}
+
+fn places(files: &[PathBuf]) -> LoginPlaces {
+    LoginPlaces { files: files.to_vec(), helpers: Vec::new() }
 }
 
 fn fetch(store: &Store, reference: &str, architecture: Option<&str>) -> Result<StoredBox, BoxError> {
@@ -451,7 +455,7 @@ fn pushed() {
         let reference = BoxRef::parse(&format!("oci:{}/team/web:{version}", registry.host)).unwrap();
         let BoxRef::Oci(image) = reference else { panic!("{reference}") };
         let to = Published {
-            place: Place::Registry(image, logins.to_vec()),
+            place: Place::Registry(image, places(logins)),
             name: "team/web".to_owned(),
             version: Version::parse(version).unwrap(),
             provider: "lxc".to_owned(),

@@ -57,7 +57,7 @@ pub fn run(command: Command, context: &Context) -> Result<ExitStatus> {
         Command::GlobalStatus(args) => global_status::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Schema(args) => schema::run(args, context),
-        Command::Box(args) => box_::run(args, context),
+        Command::Box(args) => box_::run(*args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         Command::Version(args) => version::run(args, context),
