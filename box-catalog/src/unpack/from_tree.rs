@@ -85,17 +85,21 @@ fn size_of(tree: &Path) -> io::Result<u64> {
     Ok(size)
 }
 
-/// What the tree's fstab(5) says of disks is of another one: it is left out.
+/// What the tree's fstab(5) says of disks is of another one, and left out. The root file system has to be in it, or it stays as the
+/// kernel has mounted it, where nobody may write.
 fn mount_itself(tree: &Path, over: &mut Tree) -> Result<(), Refusal> {
     let tree = File::open(tree).map_err(|error| disk::host(&tree.display().to_string(), error))?;
-    let Some(fstab) = inspect::regular(tree.as_fd(), FSTAB) else { return Ok(()) };
     let mut text = Vec::new();
-    File::from(fstab)
-        .take(MAX_TEXT)
-        .read_to_end(&mut text)
-        .map_err(|error| disk::host("etc/fstab", error))?;
-    let ours = without_disks(&text, Some(&format!("LABEL={}", image::LABEL)));
-    if ours == text { Ok(()) } else { lay(over, "etc/fstab", &ours) }
+    if let Some(fstab) = inspect::regular(tree.as_fd(), FSTAB) {
+        let read = File::from(fstab).take(MAX_TEXT).read_to_end(&mut text);
+        read.map_err(|error| disk::host("etc/fstab", error))?;
+    }
+    let label = format!("LABEL={}", image::LABEL);
+    let mut ours = without_disks(&text, Some(&label));
+    if !String::from_utf8_lossy(&ours).lines().any(|line| line.trim_start().starts_with(&label)) {
+        ours = [format!("{label} / ext4 errors=remount-ro 0 1\n").as_bytes(), &ours].concat();
+    }
+    lay(over, "etc/fstab", &ours)
 }
 
 /// Lays a file of root's into a tree.

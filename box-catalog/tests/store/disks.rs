@@ -283,7 +283,7 @@ fn with_kernel() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(cat("/etc/motd"), "the tree's");
-    assert_eq!(cat("/etc/fstab"), "tmpfs /tmp tmpfs\n");
+    assert_eq!(cat("/etc/fstab"), "LABEL=posada / ext4 errors=remount-ro 0 1\ntmpfs /tmp tmpfs\n");
     // Where this system looks for them: its /lib is none of its own, or is.
     let usr = fs::symlink_metadata(tree.rootfs().unwrap().join("lib")).is_ok_and(|lib| lib.is_symlink());
     assert_eq!(cat(&modules[if usr { 0 } else { "usr/".len() }..]), "a module");
