@@ -77,6 +77,7 @@ impl Store {
         let digests: Vec<Digest> = [stored].into_iter().chain(kernel).map(|of| of.digest).collect();
         let work = worker::DiskOfTree {
             tree,
+            size: stored.size,
             kernel: kernel.and_then(StoredBox::disk).map(|disk| disk.path),
             digest: digest_of("a disk image", &digests),
             user: stored.metadata.user.clone(),

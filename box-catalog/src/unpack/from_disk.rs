@@ -5,10 +5,10 @@ use std::path::Path;
 
 use posada_disk::{Backing, Image, Node, NodeKind};
 
+use super::pump::Pumped;
 use super::sparse::Extent;
 use super::tar_stream::{Entry, Kind};
-use super::tree::Tree;
-use super::{Limits, Refusal, TREE, Unpacked, Writing, inspect, sparse, tree};
+use super::{Limits, Refusal, Unpacked, Writing, inspect, sparse, tree};
 use crate::Digest;
 
 /// Where a file system keeps what a check has found.
@@ -30,7 +30,7 @@ pub fn tree_of_disk(
     mut seen: impl FnMut(u64),
 ) -> Result<Unpacked, Refusal> {
     let image = Image::open(image, Backing::Refused)?;
-    let mut writing = Writing { tree: Tree::create(TREE)?, limits, bytes: 0, entries: 0, skipped_devices: 0 };
+    let mut writing = Writing::begin(limits)?;
     posada_disk::walk(&image, &mut |node, content| {
         if node.path == LOST {
             return Ok(());
@@ -49,17 +49,7 @@ pub fn tree_of_disk(
     // The account that cloud-init would have made is not there.
     let metadata = inspect::inspect(writing.tree.root(), user)
         .or_else(|_| inspect::inspect(writing.tree.root(), None))?;
-    let root = writing.tree.finish()?;
-    rustix::fs::syncfs(&root).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
-    Ok(Unpacked {
-        digest: Digest::from_bytes([0; 32]),
-        archive_size: image.size(),
-        size: writing.bytes,
-        metadata,
-        disk: None,
-        skipped_devices: writing.skipped_devices,
-        notes: Vec::new(),
-    })
+    writing.finish(metadata, &Pumped { digest: Digest::from_bytes([0; 32]), size: image.size() })
 }
 
 /// A node as an archive would have it.

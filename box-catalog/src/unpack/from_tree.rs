@@ -10,10 +10,11 @@ use posada_disk::{Backing, Drivers, Image, NodeKind};
 use posada_provider_api::Seeding;
 
 use super::from_disk::{FSTAB, MAX_TEXT, entry, without_disks};
+use super::pump::Pumped;
 use super::sparse;
 use super::tar_stream::{Entry, Kind};
 use super::tree::Tree;
-use super::{Limits, Refusal, Unpacked, disk, image, inspect};
+use super::{Limits, Refusal, Unpacked, as_disk, disk, image, inspect};
 use crate::{Digest, KernelUnpacker};
 
 /// What lies over the tree in the image: the kernel with its modules, and what is said otherwise on this disk.
@@ -21,7 +22,7 @@ const OVER: &str = "over";
 /// The image is this much larger than its files, at least: room for what a machine adds.
 const ROOM: u64 = 2;
 
-/// Makes of the root file system at `tree` a disk image in the current directory: with the kernel that the disk image `kernel` boots,
+/// Makes of the root file system at `tree`, with `size` bytes in its files, a disk image in the current directory: with the kernel that the disk image `kernel` boots,
 /// and its modules, where the tree has none in `/boot`. `digest` stands for it, and `user` is who logs in.
 ///
 /// # Errors
@@ -29,6 +30,7 @@ const ROOM: u64 = 2;
 pub fn disk_of_tree(
     tree: &Path,
     kernel: Option<&Path>,
+    size: u64,
     digest: &Digest,
     user: &str,
     limits: Limits,
@@ -45,44 +47,16 @@ pub fn disk_of_tree(
     }
     over.finish()?;
     let time = fs::metadata(tree).map_err(failed)?.mtime();
-    let size = image::DISK.max(size_of(tree).map_err(failed)?.saturating_mul(ROOM).next_multiple_of(1 << 30));
+    let room = size.saturating_mul(ROOM).checked_next_multiple_of(1 << 30).unwrap_or(u64::MAX);
+    let size = image::DISK.max(room);
     image::write(&[tree, Path::new(OVER)], disk::PART, size, digest, time)?;
     fs::remove_dir_all(OVER).map_err(|error| disk::host(OVER, error))?;
-    let taken = disk::take(Some(user), false, kernels, limits.bytes)?;
-    if taken.record.boot.is_none() {
-        return Err(Refusal::NoKernel);
+    let taken = as_disk(Some(user), false, kernels, limits.bytes, &Pumped { digest: *digest, size: 0 })?;
+    match &taken.disk {
+        Some(disk) if disk.boot.is_some() && disk.seeding == Seeding::None => Err(Refusal::NoWayIn),
+        Some(disk) if disk.boot.is_some() => Ok(taken),
+        _ => Err(Refusal::NoKernel),
     }
-    if taken.record.seeding == Seeding::None {
-        return Err(Refusal::NoWayIn);
-    }
-    File::open(".").and_then(|here| rustix::fs::syncfs(here).map_err(Into::into)).map_err(failed)?;
-    Ok(Unpacked {
-        digest: *digest,
-        archive_size: 0,
-        size: taken.size,
-        metadata: taken.metadata,
-        disk: Some(taken.record),
-        skipped_devices: 0,
-        notes: taken.notes,
-    })
-}
-
-/// Bytes in the files of a tree.
-fn size_of(tree: &Path) -> io::Result<u64> {
-    let mut size = 0_u64;
-    let mut open = vec![tree.to_owned()];
-    while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            let there = entry.metadata()?;
-            if there.is_dir() {
-                open.push(entry.path());
-            } else {
-                size = size.saturating_add(there.len());
-            }
-        }
-    }
-    Ok(size)
 }
 
 /// What the tree's fstab(5) says of disks is of another one, and left out. The root file system has to be in it, or it stays as the

@@ -112,7 +112,7 @@ pub fn unpack(
     seen: impl FnMut(u64) + Send + 'static,
 ) -> Result<Unpacked, Refusal> {
     let (reader, pump) = pump::pump(input, seen);
-    let mut writing = Writing { tree: Tree::create(TREE)?, limits, bytes: 0, entries: 0, skipped_devices: 0 };
+    let mut writing = Writing::begin(limits)?;
     let found = match compression::content(reader)? {
         Content::Archive(archive) => writing.archive(TarStream::new(archive))?,
         Content::Disk(mut image) => {
@@ -142,20 +142,11 @@ pub fn unpack(
                 Refusal::NoRootfs(why) if found == Holds::Layers => Refusal::NoInit(why),
                 refusal => refusal,
             })?;
+            if form == Form::Rootfs {
+                return writing.finish(metadata, &pumped);
+            }
             let root = writing.tree.finish()?;
             let failed = |errno| Refusal::writing(TREE.as_bytes(), errno);
-            if form == Form::Rootfs {
-                rustix::fs::syncfs(&root).map_err(failed)?;
-                return Ok(Unpacked {
-                    digest: pumped.digest,
-                    archive_size: pumped.size,
-                    size: writing.bytes,
-                    metadata,
-                    disk: None,
-                    skipped_devices: writing.skipped_devices,
-                    notes: Vec::new(),
-                });
-            }
             let time = rustix::fs::fstat(&root).map_err(failed)?.st_mtime;
             image::write(&[Path::new(TREE)], disk::PART, image::DISK, &pumped.digest, time)?;
             remove_tree()?;
@@ -213,6 +204,26 @@ struct Writing {
 }
 
 impl Writing {
+    /// Makes the directory [`TREE`] in the current directory.
+    fn begin(limits: Limits) -> Result<Self, Refusal> {
+        Ok(Self { tree: Tree::create(TREE)?, limits, bytes: 0, entries: 0, skipped_devices: 0 })
+    }
+
+    /// Writes the tree to disk, which came of what was `read`.
+    fn finish(self, metadata: BoxMetadata, read: &Pumped) -> Result<Unpacked, Refusal> {
+        let root = self.tree.finish()?;
+        rustix::fs::syncfs(&root).map_err(|errno| Refusal::writing(TREE.as_bytes(), errno))?;
+        Ok(Unpacked {
+            digest: read.digest,
+            archive_size: read.size,
+            size: self.bytes,
+            metadata,
+            disk: None,
+            skipped_devices: self.skipped_devices,
+            notes: Vec::new(),
+        })
+    }
+
     /// Takes a whole archive, which is a root file system, or holds one or a disk image as Vagrant's boxes do.
     fn archive(&mut self, mut stream: TarStream<impl Read + Send>) -> Result<Holds, Refusal> {
         let mut box_file = vagrant::BoxFile::default();

@@ -64,8 +64,8 @@ fn tree_of_disk(disk: Option<OsString>, user: Option<OsString>) -> Result<ExitCo
 fn disk_of_tree(wanted: Option<OsString>, kernels: KernelUnpacker) -> Result<ExitCode, String> {
     let wanted = wanted.and_then(|wanted| wanted.into_string().ok()).ok_or("no tree")?;
     let wanted: DiskOfTree = serde_json::from_str(&wanted).map_err(text)?;
-    let DiskOfTree { tree, kernel, digest, user } = &wanted;
-    make(|_| unpack::disk_of_tree(tree, kernel.as_deref(), digest, user, Limits::default(), kernels))
+    let DiskOfTree { tree, size, kernel, digest, user } = &wanted;
+    make(|_| unpack::disk_of_tree(tree, kernel.as_deref(), *size, digest, user, Limits::default(), kernels))
 }
 
 /// Has `work` make what a box holds in the current directory; what it is given hears of bytes that were read.

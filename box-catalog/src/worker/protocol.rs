@@ -24,6 +24,8 @@ pub enum Event {
 pub struct DiskOfTree {
     /// The root file system.
     pub tree: PathBuf,
+    /// Bytes in its files.
+    pub size: u64,
     /// The disk image whose kernel it gets, where it has none.
     pub kernel: Option<PathBuf>,
     /// What stands for it.

@@ -43,7 +43,7 @@ mod system;
 pub mod table;
 mod tree;
 
-pub use boot::{BootFiles, Drivers, MAX_INITRD, MAX_KERNEL, Rule};
+pub use boot::{BootFiles, Drivers, MAX_INITRD, MAX_KERNEL, Rule, continues};
 pub use error::DiskError;
 pub use files::{Node, NodeKind};
 pub use grow::grow;

@@ -124,10 +124,8 @@ fn init(volumes: &Volumes, root: usize) -> Result<Option<[u8; 20]>, DiskError> {
 fn foreign_mounts(fstab: &str) -> Vec<String> {
     let lines = fstab.lines().map(|line| line.split_ascii_whitespace());
     let sources = lines.filter_map(|mut fields| Some((fields.next()?, fields.next()?)));
-    let foreign =
-        |source: &str| ["/dev/sd", "/dev/hd", "/dev/xvd"].iter().any(|disk| source.starts_with(disk));
     sources
-        .filter(|(source, at)| *at != "/" && foreign(source))
+        .filter(|(source, at)| *at != "/" && boot::is_foreign(source))
         .map(|(source, _)| source.to_owned())
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::boot::{Place, Volumes, volume_of};
-use crate::files::Node;
+use crate::files::{Files, Node};
 use crate::system::found;
 use crate::{DiskError, Image};
 
@@ -25,7 +25,7 @@ pub fn walk<E: From<DiskError>>(
     let fstab = volumes.text(&Place { volume: root, path: "/etc/fstab".to_owned() }, MAX_TEXT)?;
     let mounts = mounts(&fstab.unwrap_or_default(), &volumes, root);
     for (volume, below) in std::iter::once((root, String::new())).chain(mounts) {
-        if let Some(tree) = &volumes.0[volume].tree {
+        if let Some(tree) = volumes.0[volume].files.as_deref().and_then(Files::all) {
             tree.walk(below.as_bytes(), take)?;
         }
     }

@@ -1,5 +1,7 @@
 //! Images made by the tools that everybody makes them with: qemu-img, sfdisk, mke2fs.
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -9,16 +11,10 @@ use std::process::{Command, Stdio};
 use posada_disk::{Backing, DiskError, Image, Rule, inspect, overlay};
 use posada_provider_api::{DiskFormat, Fault as _};
 
+use common::run;
+
 const MIB: u64 = 1 << 20;
 const VERSION: &str = "6.1.0-40-cloud-amd64";
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let told =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {told}");
-    told
-}
 
 fn qemu_img(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     run(Command::new("qemu-img").args(arguments))

@@ -1,5 +1,7 @@
 //! File systems made by mke2fs, gone through and compared with what went into them.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
@@ -7,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use posada_disk::{Backing, DiskError, Image, NodeKind, inspect, walk};
+
+use common::run;
 
 const MIB: u64 = 1 << 20;
 
@@ -23,14 +27,6 @@ enum Seen {
 
 type Tree = BTreeMap<String, (Seen, u32, (u32, u32), i64)>;
 type Attributes = BTreeMap<String, Vec<(String, Vec<u8>)>>;
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let told =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {told}");
-    told
-}
 
 fn debugfs(image: &Path, commands: &str) -> String {
     use std::io::Write as _;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use posada_disk::{Backing, Drivers, Image};
+use posada_disk::{Backing, Drivers, Image, continues};
 use posada_provider_api::{BootSource, ProviderError};
 use sha2::{Digest as _, Sha256};
 
@@ -64,13 +64,6 @@ fn own(top: &Top, bottom: &Bottom<'_>) -> Result<Option<BootSource>, ProviderErr
 
 /// What a kernel's file is called up to the SHA-256 of what it was on the disk.
 const KERNEL: &str = "kernel-";
-
-/// Whether `there` is `initrd`, or that with an archive of drivers behind it.
-fn continues(there: &[u8], initrd: &[u8]) -> bool {
-    there.starts_with(initrd)
-        && (there.len() == initrd.len()
-            || there.get(initrd.len().next_multiple_of(4)..).is_some_and(|rest| rest.starts_with(b"070701")))
-}
 
 /// Lays a kernel, as `unpack` makes it, and an initial RAM file system, as `complete` does, into `directory`, unless they are
 /// there from an earlier boot.

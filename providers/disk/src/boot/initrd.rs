@@ -5,8 +5,13 @@
 
 use std::io::{self, BufRead, Read};
 
+use liblzma::bufread::XzDecoder;
+use liblzma::stream::Stream;
+
 /// Most bytes that all of it may unpack to: more than any machine that boots it would have room for.
 const MAX_UNPACKED: u64 = 4 << 30;
+/// What each entry of an archive as [`pack`] makes it begins with.
+pub const MAGIC: &[u8] = b"070701";
 /// Longest name, bytes.
 const MAX_NAME: usize = 4096;
 /// Most memory that xz may ask for, bytes.
@@ -47,15 +52,10 @@ fn one<'a>(input: &'a [u8], left: &mut u64, take: &mut dyn FnMut(&str)) -> Resul
         return all(&mut decoder, left, take).map(|()| decoder.into_inner());
     }
     if input.starts_with(b"\xfd7zXZ\0") {
-        let stream =
-            liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0).map_err(|_| Unread::Damaged)?;
-        let mut decoder = liblzma::bufread::XzDecoder::new_stream(input, stream);
-        return all(&mut decoder, left, take).map(|()| decoder.into_inner());
+        return lzma(input, Stream::new_stream_decoder(XZ_MEMORY, 0), left, take);
     }
     if input.starts_with(b"\x5d\0\0") {
-        let stream = liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY).map_err(|_| Unread::Damaged)?;
-        let mut decoder = liblzma::bufread::XzDecoder::new_stream(input, stream);
-        return all(&mut decoder, left, take).map(|()| decoder.into_inner());
+        return lzma(input, Stream::new_lzma_decoder(XZ_MEMORY), left, take);
     }
     if input.starts_with(b"\x28\xb5\x2f\xfd") {
         let mut decoder =
@@ -63,6 +63,16 @@ fn one<'a>(input: &'a [u8], left: &mut u64, take: &mut dyn FnMut(&str)) -> Resul
         return all(&mut decoder, left, take).map(|()| decoder.finish());
     }
     Err(Unread::Compression)
+}
+
+fn lzma<'a>(
+    input: &'a [u8],
+    stream: Result<Stream, liblzma::stream::Error>,
+    left: &mut u64,
+    take: &mut dyn FnMut(&str),
+) -> Result<&'a [u8], Unread> {
+    let mut decoder = XzDecoder::new_stream(input, stream.map_err(|_| Unread::Damaged)?);
+    all(&mut decoder, left, take).map(|()| decoder.into_inner())
 }
 
 /// All archives that were compressed as one.
@@ -87,7 +97,7 @@ fn all(input: &mut impl Read, left: &mut u64, take: &mut dyn FnMut(&str)) -> Res
 }
 
 fn is_archive(input: &[u8]) -> bool {
-    input.starts_with(b"070701") || input.starts_with(b"070702")
+    input.starts_with(MAGIC) || input.starts_with(b"070702")
 }
 
 /// One archive, up to the entry that ends it.
@@ -139,13 +149,13 @@ impl<R: Read> Read for Limited<'_, R> {
     }
 }
 
-/// An archive of files; directories above them are there already.
+/// An archive of files, and of directories, whose names end with a slash and which come before what is in them.
 pub fn pack(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut entry = |number: usize, name: &str, mode: u32, content: &[u8]| {
         let fields =
             [number as u32, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
-        out.extend(b"070701");
+        out.extend(MAGIC);
         fields.iter().for_each(|field| out.extend(format!("{field:08X}").bytes()));
         out.extend(name.bytes());
         out.push(0);

@@ -26,9 +26,9 @@ use crate::files::Volume;
 pub use files::{BootFiles, MAX_INITRD, MAX_KERNEL};
 #[cfg(feature = "fuzzing")]
 pub(crate) use initrd::paths as initrd_paths;
-pub(crate) use root::of as volume_of;
-pub use virtio::Drivers;
+pub(crate) use root::{is_foreign, of as volume_of};
 pub(crate) use virtio::drivers;
+pub use virtio::{Drivers, continues};
 
 /// Largest configuration that is read, bytes.
 pub(crate) const MAX_CONFIG: u64 = 1 << 20;

@@ -37,9 +37,12 @@ pub fn complete(volumes: &Volumes, root: Option<usize>, choice: &Choice) -> Stri
     }
 }
 
-/// Whether it is what disks are called on other hardware: here they are `/dev/vda`.
-fn is_foreign(asked: &str) -> bool {
-    ["/dev/sd", "/dev/hd", "/dev/xvd"].iter().any(|disk| asked.starts_with(disk))
+/// What disks are called on other hardware: here they are `/dev/vda`.
+const FOREIGN: [&str; 3] = ["/dev/sd", "/dev/hd", "/dev/xvd"];
+
+/// Whether it is a name that disks have on other hardware.
+pub fn is_foreign(source: &str) -> bool {
+    FOREIGN.iter().any(|disk| source.starts_with(disk))
 }
 
 /// Whether it names a partition or a file system wherever it is.
@@ -68,8 +71,7 @@ pub fn of(volumes: &Volumes, asked: &str) -> Option<usize> {
         return volumes.find(|volume| volume.partition.label.as_deref() == Some(label));
     }
     // `/dev/vda1`, `/dev/sda`: of the only disk there is.
-    let device =
-        ["/dev/vd", "/dev/sd", "/dev/hd", "/dev/xvd"].iter().find_map(|start| asked.strip_prefix(start))?;
+    let device = FOREIGN.iter().chain(&["/dev/vd"]).find_map(|start| asked.strip_prefix(start))?;
     let digits = device.trim_start_matches(|c: char| c.is_ascii_lowercase());
     volumes.by_number(if digits.is_empty() { 0 } else { digits.parse().ok()? })
 }

@@ -21,7 +21,6 @@ pub fn volumes(files: &[&[(&str, &str)]]) -> Volumes {
         label: Some(format!("label{index}")),
         kind: "ext4",
         files: Some(Box::new(Memory::new(files))),
-        tree: None,
     };
     Volumes(files.iter().enumerate().map(volume).collect())
 }

@@ -157,6 +157,14 @@ impl BootFiles {
     }
 }
 
+/// Whether `there` is `initrd`, or that [`BootFiles::with_drivers`].
+#[must_use]
+pub fn continues(there: &[u8], initrd: &[u8]) -> bool {
+    let behind =
+        || there.get(initrd.len().next_multiple_of(4)..).is_some_and(|rest| rest.starts_with(initrd::MAGIC));
+    there.starts_with(initrd) && (there.len() == initrd.len() || behind())
+}
+
 /// The name of the module in a file: `kernel/drivers/block/virtio_blk.ko.xz` is `virtio_blk`, and dashes are underscores.
 fn module(path: &str) -> String {
     let name = path.trim().rsplit('/').next().unwrap_or_default();

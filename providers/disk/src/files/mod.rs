@@ -29,6 +29,11 @@ pub trait Files: Debug {
 
     /// Whether there is anything at `path`.
     fn exists(&self, path: &str) -> bool;
+
+    /// The file system to go through all of them, where they are of one.
+    fn all(&self) -> Option<&Ext4> {
+        None
+    }
 }
 
 /// A file system on a disk.
@@ -44,8 +49,6 @@ pub struct Volume {
     pub kind: &'static str,
     /// Its files, where this crate can read them.
     pub files: Option<Box<dyn Files>>,
-    /// The same, to go through all of them.
-    pub tree: Option<Ext4>,
 }
 
 /// What a file system holds in one place.
@@ -100,25 +103,11 @@ pub fn open(disk: &Image, partition: &Partition) -> Result<Option<Volume>, DiskE
     disk.read_at(partition.offset, &mut start).map_err(failed)?;
     let partition = partition.clone();
     let is = |at: usize, magic: &[u8]| start.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    let unread = |kind| Volume {
-        partition: partition.clone(),
-        uuid: None,
-        label: None,
-        kind,
-        files: None,
-        tree: None,
-    };
+    let unread = |kind| Volume { partition: partition.clone(), uuid: None, label: None, kind, files: None };
     if is(1024 + 56, &[0x53, 0xef]) {
-        let (tree, uuid, label) = ext4::open(disk, &partition, &start)?;
-        let files: Option<Box<dyn Files>> = Some(Box::new(tree.clone()));
-        return Ok(Some(Volume {
-            partition,
-            uuid: Some(uuid),
-            label,
-            kind: "ext4",
-            files,
-            tree: Some(tree),
-        }));
+        let (files, uuid, label) = ext4::open(disk, &partition, &start)?;
+        let files: Option<Box<dyn Files>> = Some(Box::new(files));
+        return Ok(Some(Volume { partition, uuid: Some(uuid), label, kind: "ext4", files }));
     }
     let others: [(usize, &[u8], &str); 7] = [
         (0, b"XFSB", "xfs"),

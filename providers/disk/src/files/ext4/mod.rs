@@ -43,16 +43,14 @@ pub fn open(
     let superblock = Superblock::read(disk.path(), partition, start)?;
     let uuid = superblock.uuid();
     let label = superblock.label();
-    let mut blocks = Blocks::new(disk.clone(), partition, superblock.block_size, superblock.blocks);
-    if superblock.needs_recovery() {
-        let raw = Ext4 { blocks: Rc::new(blocks), superblock: Rc::new(superblock) };
-        let replayed = journal::replay(&raw)?;
-        // Nothing of it is used any more.
-        let Ext4 { superblock: same, .. } = raw;
-        blocks = Blocks::new(disk.clone(), partition, same.block_size, same.blocks).with(replayed);
-        return Ok((Ext4 { blocks: Rc::new(blocks), superblock: same }, uuid, label));
+    let (size, count) = (superblock.block_size, superblock.blocks);
+    let blocks = || Blocks::new(disk.clone(), partition, size, count);
+    let mut fs = Ext4 { blocks: Rc::new(blocks()), superblock: Rc::new(superblock) };
+    if fs.superblock.needs_recovery() {
+        // Blocks that were kept meanwhile may be old.
+        fs.blocks = Rc::new(blocks().with(journal::replay(&fs)?));
     }
-    Ok((Ext4 { blocks: Rc::new(blocks), superblock: Rc::new(superblock) }, uuid, label))
+    Ok((fs, uuid, label))
 }
 
 impl Ext4 {
@@ -133,5 +131,9 @@ impl Files for Ext4 {
 
     fn exists(&self, path: &str) -> bool {
         self.find(path).is_ok_and(|inode| inode.is_some())
+    }
+
+    fn all(&self) -> Option<&Ext4> {
+        Some(self)
     }
 }
